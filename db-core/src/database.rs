@@ -1,0 +1,83 @@
+//! One connection that many threads share: who has it, and is it open?
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::lock::{LockGuard, SharedLock};
+use crate::session::Session;
+use crate::settings::Settings;
+use crate::{Error, ErrorKind, Result};
+
+pub(crate) struct Database {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) lock: SharedLock,
+    /// Locked only by the holder of `lock`: if it is taken all the same, this thread has taken it.
+    session: Mutex<Session>,
+    /// The connection is to be closed as soon as nobody uses it.
+    close: AtomicBool,
+}
+
+/// The connection, held. Dropping it leaves the session before the lock.
+pub(crate) struct Entered<'a> {
+    pub(crate) session: MutexGuard<'a, Session>,
+    database: &'a Database,
+    _lock: LockGuard<'a>,
+}
+
+impl Database {
+    pub(crate) fn new(settings: Arc<Settings>, lock: SharedLock) -> Self {
+        let session = Mutex::new(Session::new(Arc::clone(&settings)));
+        Self { settings, lock, session, close: AtomicBool::new(false) }
+    }
+
+    /// Tells this database from every other that lives.
+    pub(crate) fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Waits for the lock, and takes the connection.
+    pub(crate) fn enter(&self) -> Result<Entered<'_>> {
+        let lock = self.lock.within(self.settings.lock_timeout)?;
+        let Some(session) = self.session.try_lock() else {
+            let message = "this thread has a transaction open on the database's connection; \
+                           pass that transaction (`tx`) in place of the database, or fork the database for work that is to stand by itself";
+            return Err(Error::new(ErrorKind::AlreadyInTransaction, message));
+        };
+        let mut entered = Entered { session, database: self, _lock: lock };
+        entered.close_if_asked();
+        Ok(entered)
+    }
+
+    /// Opens the first connection, before anybody else can know of this database.
+    pub(crate) fn connect_first(&self) -> Result<()> {
+        self.session.lock().connect()
+    }
+
+    /// Opens the connection if it is not open.
+    pub(crate) fn connect(&self) -> Result<()> {
+        self.enter()?.session.connect()
+    }
+
+    /// Closes the connection now, or at the end of the transaction that uses it.
+    pub(crate) fn disconnect(&self) {
+        self.close.store(true, Ordering::Release);
+        // Entering closes. Whoever is inside, on this thread or past the lock's time limit, closes on leaving.
+        drop(self.enter());
+    }
+}
+
+impl Entered<'_> {
+    fn close_if_asked(&mut self) {
+        if self.database.close.load(Ordering::Relaxed) && self.database.close.swap(false, Ordering::Acquire) {
+            self.session.close();
+        }
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.close_if_asked();
+    }
+}

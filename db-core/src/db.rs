@@ -1,0 +1,198 @@
+//! How does a program hold its database?
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysql::OptsBuilder;
+
+use crate::database::Database;
+use crate::lock::{LockGuard, SharedLock};
+use crate::settings::Settings;
+use crate::{Result, RetryPolicy, Scope};
+
+/// A database: one connection that heals itself, behind a lock.
+///
+/// Clones share connection and lock: hand them to threads that are to take turns. [`fork`](Self::fork) gives a connection and a
+/// lock of its own: for threads that are to work side by side.
+///
+/// A `Db` dereferences to [`Scope`], which has [`transaction`](Scope::transaction) and [`retry`](Scope::retry), and which every
+/// `#[transactional]` function takes.
+///
+/// What is set on the session by hand (`SET @x`, temporary tables, `GET_LOCK`) goes with the connection that it was set on.
+/// The session runs with `autocommit = 0` and `utf8mb4`.
+///
+/// ```no_run
+/// use db_core::prelude::*;
+///
+/// # fn main() -> db_core::Result<()> {
+/// let db = Db::connect("mysql://app:secret@db1.example/bank")?;
+/// let accounts: Option<u64> = db.transaction(|tx| tx.query_first("SELECT COUNT(*) FROM account"))?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Db(Arc<Scope<'static>>);
+
+impl Db {
+    /// Connects with the defaults of [`builder`](Self::builder).
+    ///
+    /// # Errors
+    ///
+    /// As [`DbBuilder::connect`].
+    pub fn connect(url: &str) -> Result<Self> {
+        Self::builder(url).connect()
+    }
+
+    /// Begins to describe a database by its URL: `mysql://user:password@host:port/database?option=value`, with the
+    /// [driver's options](mysql::Opts::from_url).
+    pub fn builder(url: &str) -> DbBuilder {
+        DbBuilder { url: url.into(), lock: None, retry: RetryPolicy::default(), lock_timeout: None, driver: Vec::new() }
+    }
+
+    /// The same settings, with a connection and a lock of its own, connected.
+    ///
+    /// # Errors
+    ///
+    /// As [`DbBuilder::connect`].
+    pub fn fork(&self) -> Result<Self> {
+        Self::open(Arc::clone(&self.database().settings), SharedLock::new())
+    }
+
+    /// Holds the lock over several calls: no other thread uses the connection meanwhile, and transactions of this thread still work.
+    ///
+    /// It waits for as long as it takes; [`SharedLock::try_lock_for`] does not.
+    pub fn lock(&self) -> LockGuard<'_> {
+        self.database().lock.lock()
+    }
+
+    /// This database's lock, for another builder, or for anything else that must exclude this database.
+    #[must_use]
+    pub fn shared_lock(&self) -> SharedLock {
+        self.database().lock.clone()
+    }
+
+    /// Asks the server whether it is there: one round trip. A connection that is found dead is replaced.
+    ///
+    /// # Errors
+    ///
+    /// As [`DbBuilder::connect`], and [`AlreadyInTransaction`](crate::ErrorKind::AlreadyInTransaction),
+    /// [`LockTimeout`](crate::ErrorKind::LockTimeout), [`ConnectionLost`](crate::ErrorKind::ConnectionLost).
+    pub fn ping(&self) -> Result<()> {
+        self.database().enter()?.session.ping()
+    }
+
+    /// Closes the connection now. The next use opens another one.
+    ///
+    /// It waits for a transaction of another thread; inside one of this thread's, it closes when that has ended.
+    pub fn disconnect(&self) {
+        self.database().disconnect();
+    }
+
+    fn open(settings: Arc<Settings>, lock: SharedLock) -> Result<Self> {
+        let database = Database::new(settings, lock);
+        database.connect_first()?;
+        Ok(Self(Arc::new(Scope::of(database))))
+    }
+
+    fn database(&self) -> &Database {
+        match self.0.database() {
+            Some(database) => database,
+            None => unreachable!("a Db is made of a database only"),
+        }
+    }
+}
+
+impl Deref for Db {
+    type Target = Scope<'static>;
+
+    fn deref(&self) -> &Scope<'static> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options = &self.database().settings.options;
+        f.debug_struct("Db")
+            .field("host", &options.get_ip_or_hostname())
+            .field("port", &options.get_tcp_port())
+            .field("database", &options.get_db_name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Describes a database that is to be connected. Made by [`Db::builder`].
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use db_core::prelude::*;
+///
+/// # fn main() -> db_core::Result<()> {
+/// let db = Db::builder("mysql://app:secret@db1.example/bank")
+///     .retry(RetryPolicy::default().max_attempts(5))
+///     .lock_timeout(Duration::from_secs(2))
+///     .driver_options(|options| options.read_timeout(Some(Duration::from_secs(30))))
+///     .connect()?;
+/// # Ok(()) }
+/// ```
+#[must_use = "nothing is connected before `connect`"]
+pub struct DbBuilder {
+    url: String,
+    lock: Option<SharedLock>,
+    retry: RetryPolicy,
+    lock_timeout: Option<Duration>,
+    driver: Vec<Box<dyn FnOnce(OptsBuilder) -> OptsBuilder>>,
+}
+
+impl DbBuilder {
+    /// Shares a lock with other databases, so that they exclude each other. Default: a lock of its own.
+    pub fn lock(mut self, lock: SharedLock) -> Self {
+        self.lock = Some(lock);
+        self
+    }
+
+    /// The policy of `#[retry_on_disconnect]` where the attribute says nothing else. Default: [`RetryPolicy::default`].
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// How long a call waits for the lock before it fails with [`LockTimeout`](crate::ErrorKind::LockTimeout). Default: without end.
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = Some(timeout);
+        self
+    }
+
+    /// Changes the driver's own options, for what a URL cannot say: timeouts, TLS, a handler for LOCAL INFILE.
+    ///
+    /// Where they are silent, a dead server is noticed by TCP keepalive (10 seconds idle, then 3 probes 5 seconds apart) and, on Linux,
+    /// TCP_USER_TIMEOUT (25 seconds), a connection is made within 5 seconds, and packets may have 64 MiB.
+    /// `prefer_socket` is always off: the address given is the address used.
+    pub fn driver_options(mut self, change: impl FnOnce(OptsBuilder) -> OptsBuilder + 'static) -> Self {
+        self.driver.push(Box::new(change));
+        self
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// - [`Config`](crate::ErrorKind::Config): the URL cannot be understood.
+    /// - [`ConnectFailed`](crate::ErrorKind::ConnectFailed): nobody answers, or not like a server.
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable): the server is full, or going down.
+    /// - [`AccessDenied`](crate::ErrorKind::AccessDenied), [`UnknownDatabase`](crate::ErrorKind::UnknownDatabase): it refuses.
+    pub fn connect(self) -> Result<Db> {
+        let options = Settings::parse(&self.url)?;
+        let options = self.driver.into_iter().fold(OptsBuilder::from_opts(options), |options, change| change(options));
+        let settings = Settings::new(options.into(), self.retry, self.lock_timeout);
+        Db::open(Arc::new(settings), self.lock.unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for DbBuilder {
+    /// Without the URL, which holds the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DbBuilder").field("retry", &self.retry).field("lock_timeout", &self.lock_timeout).finish_non_exhaustive()
+    }
+}

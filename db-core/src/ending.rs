@@ -1,0 +1,198 @@
+//! How does a transaction, or a scope inside it, end?
+
+use std::io;
+
+use crate::classify::{self, CommitVerdict};
+use crate::link::{GUARD, NO_AUTOCOMMIT, PacketError, RELEASE_GUARD};
+use crate::session::Session;
+use crate::trace::event;
+use crate::{Error, ErrorKind, Result};
+
+const COMMIT: &str = "COMMIT";
+const ROLLBACK: &str = "ROLLBACK";
+
+impl Session {
+    /// Commits. `Err`: nothing was committed, [`ErrorKind::CommitUnknown`] and [`ErrorKind::ImplicitCommit`] excepted.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        self.settle();
+        if self.state.reading && self.state.doom.is_none() {
+            let message = "a panic left a result half read, and was caught inside the transaction: what the rest said is not known";
+            self.state.doom = Some(Error::new(ErrorKind::RollbackOnly, message));
+        }
+        if let Some(doom) = self.state.doom.clone() {
+            return Err(doom.and_rollback(self.roll_back()));
+        }
+        if self.state.rollback_only {
+            let message =
+                "a function that had joined the transaction without a savepoint returned an error, so that nothing can be committed";
+            return Err(Error::new(ErrorKind::RollbackOnly, message).and_rollback(self.roll_back()));
+        }
+        if self.state.statements == 0 {
+            return Ok(());
+        }
+        self.send_commit().inspect_err(|error| {
+            if error.is_transient() {
+                self.state.doom.get_or_insert_with(|| error.clone());
+            }
+        })
+    }
+
+    fn send_commit(&mut self) -> Result<()> {
+        let guarded = self.state.guarded.is_some();
+        self.keeps_guard |= guarded;
+        // Before the first byte of COMMIT a dead connection is a certain "no".
+        let Some(link) = self.link.as_mut().filter(|link| link.usable()) else {
+            self.state.lost = true;
+            return Err(Error::new(ErrorKind::ConnectionLost, "the connection was closed before COMMIT").transient(true));
+        };
+        let packet: &[&str] = match (guarded, self.keeps_guard) {
+            (true, _) => &[RELEASE_GUARD, COMMIT, NO_AUTOCOMMIT, GUARD],
+            (false, true) => &[COMMIT, GUARD],
+            (false, false) => &[COMMIT],
+        };
+        let commit = usize::from(guarded);
+        link.set_guard_armed(false);
+        match link.packet(packet) {
+            Ok(()) => {
+                link.set_guard_armed(self.keeps_guard);
+                self.state.committed = true;
+                Ok(())
+            }
+            Err(failed) if failed.executed > commit => {
+                // Only setting the next guard failed: the next transaction sets its own.
+                self.state.committed = true;
+                Ok(())
+            }
+            Err(failed) if guarded && failed.no_such_savepoint() => {
+                let broken = self.state.broken();
+                Err(broken.and_rollback(self.roll_back_broken()))
+            }
+            Err(failed) => Err(self.commit_failed(failed, commit)),
+        }
+    }
+
+    fn commit_failed(&mut self, failed: PacketError, commit: usize) -> Error {
+        let PacketError { executed, sent, error } = failed;
+        let refused_before = executed < commit && matches!(error, mysql::Error::MySqlError(_));
+        if refused_before || sent <= commit || was_not_sent(&error) {
+            self.state.note(&error);
+            let verdict = classify::statement(&error);
+            return Error::classified(&error, verdict.kind, verdict.transient).and_rollback(self.roll_back_unguarded());
+        }
+        match classify::commit(&error) {
+            CommitVerdict::Unknown if self.state.options.read_only => {
+                // There was nothing to commit.
+                self.state.lost = true;
+                self.settle();
+                Error::classified(&error, ErrorKind::ConnectionLost, true)
+            }
+            CommitVerdict::NotCommitted(verdict) => {
+                self.state.note(&error);
+                Error::classified(&error, verdict.kind, verdict.transient).and_rollback(self.roll_back_unguarded())
+            }
+            CommitVerdict::Unknown => {
+                self.state.committed = true;
+                self.state.lost = true;
+                self.settle();
+                Error::classified(&error, ErrorKind::CommitUnknown, false)
+            }
+        }
+    }
+
+    /// Rolls back. A failure is no danger to the promise: the connection is closed then, and the transaction ends with it.
+    pub(crate) fn roll_back(&mut self) -> Option<Error> {
+        self.settle();
+        if self.state.statements == 0 {
+            return None;
+        }
+        if self.state.guarded.is_none() || self.state.doom.is_some() {
+            return self.roll_back_unguarded();
+        }
+        self.keeps_guard = true;
+        let link = self.link.as_mut()?;
+        link.set_guard_armed(false);
+        match link.packet(&[RELEASE_GUARD, ROLLBACK, NO_AUTOCOMMIT, GUARD]) {
+            Ok(()) => {
+                link.set_guard_armed(true);
+                self.state.may_have_committed = false;
+                None
+            }
+            Err(failed) if failed.no_such_savepoint() => {
+                let broken = self.state.broken();
+                event!(warn, { kind = ?broken.kind() }, "the transaction had ended before its ROLLBACK");
+                self.state.doom = Some(broken);
+                self.roll_back_broken()
+            }
+            Err(failed) => self.rollback_failed(&failed.error),
+        }
+    }
+
+    /// Whoever ended the transaction by hand may have changed the session's mode, too (`SET autocommit = 1`): it is not used again.
+    fn roll_back_broken(&mut self) -> Option<Error> {
+        let failure = self.roll_back_unguarded();
+        self.state.lost |= self.state.may_have_committed;
+        self.settle();
+        failure
+    }
+
+    fn roll_back_unguarded(&mut self) -> Option<Error> {
+        self.settle();
+        let keeps_guard = self.keeps_guard;
+        let link = self.link.as_mut()?;
+        link.set_guard_armed(false);
+        match link.packet(if keeps_guard { &[ROLLBACK, GUARD] } else { &[ROLLBACK] }) {
+            Ok(()) => {
+                link.set_guard_armed(keeps_guard);
+                None
+            }
+            Err(failed) => self.rollback_failed(&failed.error),
+        }
+    }
+
+    fn rollback_failed(&mut self, error: &mysql::Error) -> Option<Error> {
+        let verdict = classify::statement(error);
+        let error = Error::classified(error, verdict.kind, verdict.transient);
+        event!(warn, { kind = ?error.kind(), code = error.code() }, "ROLLBACK failed: the connection is closed");
+        // What the body's error did not say: the connection was dead.
+        self.state.doom.get_or_insert_with(|| error.clone());
+        self.state.lost = true;
+        self.settle();
+        Some(error)
+    }
+
+    /// Leaves the innermost scope, whose work stays part of the transaction.
+    pub(crate) fn leave_scope(&mut self) {
+        self.state.leave_scope();
+    }
+
+    /// Leaves the innermost scope and undoes its work.
+    pub(crate) fn undo_scope(&mut self) {
+        self.settle();
+        let set = self.state.leave_scope();
+        let (Some((level, savepoint)), None, Some(link)) = (set, &self.state.doom, &mut self.link) else { return };
+        match link.packet(&[&format!("ROLLBACK TO SAVEPOINT {savepoint}")]) {
+            Ok(()) if self.state.guarded.is_some_and(|set_at| set_at >= level) => {
+                // The guard went with the savepoint, and the savepoint's being there vouches as the guard would have.
+                link.set_guard_armed(false);
+                self.state.guarded = None;
+                self.state.may_have_committed = false;
+            }
+            Ok(()) => {}
+            Err(failed) if failed.no_such_savepoint() => self.state.doom = Some(self.state.broken()),
+            Err(failed) => {
+                self.state.note(&failed.error);
+                // Refused for whatever reason: the scope's work is still there, and must not be committed.
+                let verdict = classify::statement(&failed.error);
+                self.state.doom.get_or_insert_with(|| Error::classified(&failed.error, verdict.kind, verdict.transient));
+            }
+        }
+    }
+}
+
+/// The kernel refused the first byte of a packet that fits into one write: nothing went out.
+fn was_not_sent(error: &mysql::Error) -> bool {
+    const EPIPE: i32 = 32;
+    let mysql::Error::CodecError(codec) = error else { return false };
+    let io = std::error::Error::source(codec).and_then(|source| source.downcast_ref::<io::Error>());
+    io.and_then(io::Error::raw_os_error) == Some(EPIPE)
+}

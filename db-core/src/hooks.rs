@@ -1,0 +1,95 @@
+//! What is to be done once a transaction has ended?
+//!
+//! A hook need not be `Send`, and a `Db`, whose type a transaction shares, must be. So hooks wait in a place of the thread
+//! that runs the transaction, and a `Transaction` stays on that thread.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub(crate) type Hook = Box<dyn FnOnce()>;
+
+/// What a hook waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    Commit,
+    Rollback,
+}
+
+/// Names an outermost transaction among those of its thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner(u64);
+
+struct Waiting {
+    owner: Owner,
+    on: On,
+    hook: Hook,
+}
+
+thread_local! {
+    static NEXT: Cell<u64> = const { Cell::new(0) };
+    static WAITING: RefCell<Vec<Waiting>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Owner {
+    pub(crate) fn new() -> Self {
+        Self(NEXT.replace(NEXT.get() + 1))
+    }
+
+    pub(crate) fn add(self, on: On, hook: Hook) {
+        WAITING.with_borrow_mut(|waiting| waiting.push(Waiting { owner: self, on, hook }));
+    }
+
+    /// Where the hooks of a scope that begins now will start.
+    pub(crate) fn mark(self) -> usize {
+        WAITING.with_borrow(Vec::len)
+    }
+
+    /// Forgets the hooks a scope has added since its mark.
+    pub(crate) fn forget_since(self, mark: usize) {
+        let gone = take(|position, waiting| position >= mark && waiting.owner == self);
+        // What a hook has captured may use this module when it is dropped, so it is dropped last.
+        drop(gone);
+    }
+
+    /// The hooks that waited for this end, in the order they were added; the others are forgotten.
+    pub(crate) fn take(self, on: On) -> Vec<Hook> {
+        let ended = take(|_, waiting| waiting.owner == self);
+        ended.into_iter().filter(|waiting| waiting.on == on).map(|waiting| waiting.hook).collect()
+    }
+}
+
+fn take(mut which: impl FnMut(usize, &Waiting) -> bool) -> Vec<Waiting> {
+    WAITING.with_borrow_mut(|waiting| {
+        if waiting.is_empty() {
+            return Vec::new();
+        }
+        let mut position = 0;
+        waiting
+            .extract_if(.., |each| {
+                position += 1;
+                which(position - 1, each)
+            })
+            .collect()
+    })
+}
+
+/// Runs every hook, also after one that panics; the first panic goes on afterwards.
+pub(crate) fn run(hooks: Vec<Hook>) {
+    let mut panic: Option<Box<dyn Any + Send>> = None;
+    for hook in hooks {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(hook)) {
+            panic.get_or_insert(payload);
+        }
+    }
+    if let Some(payload) = panic {
+        std::panic::resume_unwind(payload);
+    }
+}
+
+/// Runs every hook while a panic is on its way already: theirs are dropped.
+pub(crate) fn run_while_panicking(hooks: Vec<Hook>) {
+    for hook in hooks {
+        drop(catch_unwind(AssertUnwindSafe(hook)));
+    }
+}

@@ -1,0 +1,76 @@
+//! Does the body's error know of a fault that no statement saw, since it came with a streamed row?
+//!
+//! The body's error type is bounded by `From<Error>` alone, so that the library cannot look into it. The attributes can: where they
+//! expand, the type is known, and method resolution picks the first of these that fits it.
+
+use std::error::Error as StdError;
+
+use crate::Error;
+
+/// A fault that was found in an error.
+pub type Fault = Error;
+
+/// What the attributes wrap an error in, to look into it.
+#[derive(Debug)]
+pub struct Inspect<'a, E>(pub &'a E);
+
+/// The error is one, or holds one.
+pub trait Chained {
+    /// The first database error in the chain.
+    fn fault(&self) -> Option<Fault>;
+}
+
+/// `Box<dyn Error>` and its kin are no errors themselves.
+pub trait Boxed {
+    /// The first database error in the chain.
+    fn fault(&self) -> Option<Fault>;
+}
+
+/// Nothing is known of the type.
+pub trait Opaque {
+    /// Nothing.
+    fn fault(&self) -> Option<Fault>;
+}
+
+impl<E: StdError + 'static> Chained for &&Inspect<'_, E> {
+    fn fault(&self) -> Option<Fault> {
+        search(self.0)
+    }
+}
+
+impl<E: AsRef<dyn StdError + Send + Sync>> Boxed for &Inspect<'_, E> {
+    fn fault(&self) -> Option<Fault> {
+        search(self.0.as_ref())
+    }
+}
+
+impl<E> Opaque for Inspect<'_, E> {
+    fn fault(&self) -> Option<Fault> {
+        None
+    }
+}
+
+fn search(error: &(dyn StdError + 'static)) -> Option<Fault> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<Error>() {
+            return Some(error.clone());
+        }
+        if let Some(error) = error.downcast_ref::<mysql::Error>() {
+            return Some(Error::seen(error));
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// Looks into an error of whatever type.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __inspect {
+    ($error:expr) => {{
+        #[allow(unused_imports, reason = "which one is used depends on the type")]
+        use $crate::__private::{Boxed as _, Chained as _, Opaque as _};
+        (&&&$crate::__private::Inspect($error)).fault()
+    }};
+}

@@ -1,0 +1,193 @@
+//! One session on the server, in a known state.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use mysql::Conn;
+use mysql::prelude::Queryable;
+
+use crate::settings::Settings;
+use crate::socket::{self, Seen};
+use crate::trace::event;
+use crate::{Error, ErrorKind, Result, classify};
+
+pub(crate) const GUARD: &str = "SAVEPOINT db_core_guard";
+pub(crate) const RELEASE_GUARD: &str = "RELEASE SAVEPOINT db_core_guard";
+
+pub(crate) const NO_AUTOCOMMIT: &str = "SET autocommit = 0";
+
+const NAMES: &str = "SET NAMES utf8mb4";
+
+/// SAVEPOINT does not exist: the transaction it was set in has ended.
+const NO_SUCH_SAVEPOINT: u16 = 1305;
+
+/// TiDB: several statements in one packet are not allowed.
+const MULTI_STATEMENT_REFUSED: u16 = 8130;
+
+/// A connection whose state on the server is known. It is dropped, without another byte, as soon as it is not.
+pub(crate) struct Link {
+    /// `None` only while being dropped.
+    conn: Option<Conn>,
+    process: u32,
+    serial: u64,
+    tls: bool,
+    one_by_one: bool,
+    guard_armed: bool,
+    /// Cleared by the first failure that leaves the state unknown.
+    known: bool,
+}
+
+/// A statement of a packet failed: which one, and how.
+pub(crate) struct PacketError {
+    /// Statements before it that were executed.
+    pub(crate) executed: usize,
+    /// Statements that were sent.
+    pub(crate) sent: usize,
+    pub(crate) error: mysql::Error,
+}
+
+impl PacketError {
+    /// The server refused the first statement because the savepoint it names is gone.
+    pub(crate) fn no_such_savepoint(&self) -> bool {
+        self.executed == 0 && matches!(&self.error, mysql::Error::MySqlError(error) if error.code == NO_SUCH_SAVEPOINT)
+    }
+}
+
+impl Link {
+    /// Connects: one round trip for the handshake, one for the session's settings.
+    pub(crate) fn open(settings: &Arc<Settings>) -> Result<Self> {
+        static SERIAL: AtomicU64 = AtomicU64::new(1);
+        let refused = |error: mysql::Error| {
+            let verdict = classify::connect(&error);
+            Error::classified(&error, verdict.kind, verdict.transient)
+        };
+        let conn = Conn::new(settings.options.clone()).map_err(refused)?;
+        let mut link = Self {
+            conn: Some(conn),
+            process: std::process::id(),
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            tls: settings.options.get_ssl_opts().is_some(),
+            one_by_one: false,
+            guard_armed: false,
+            known: true,
+        };
+        link.set_up().map_err(refused)?;
+        socket::set_read_timeout(link.conn(), settings.read_timeout)
+            .map_err(|error| Error::new(ErrorKind::ConnectFailed, format!("the socket takes no read timeout: {error}")))?;
+        link.guard_armed = true;
+        Ok(link)
+    }
+
+    fn set_up(&mut self) -> mysql::Result<()> {
+        let statements = [NAMES, NO_AUTOCOMMIT, GUARD];
+        match self.packet(&statements) {
+            // A proxy that takes one statement at a time may call the second one a syntax error.
+            Err(PacketError { error: mysql::Error::MySqlError(error), .. }) if matches!(error.code, MULTI_STATEMENT_REFUSED | 1064) => {
+                self.one_by_one = true;
+                static SAID: AtomicBool = AtomicBool::new(false);
+                if !SAID.swap(true, Ordering::Relaxed) {
+                    event!(warn, { code = error.code }, "the server refuses several statements in one packet: they go one by one");
+                }
+                self.packet(&statements).map_err(|failed| failed.error)
+            }
+            result => result.map_err(|failed| failed.error),
+        }
+    }
+
+    pub(crate) fn conn(&self) -> &Conn {
+        match &self.conn {
+            Some(conn) => conn,
+            None => unreachable!("the connection is taken only when the link is dropped"),
+        }
+    }
+
+    pub(crate) fn conn_mut(&mut self) -> &mut Conn {
+        match &mut self.conn {
+            Some(conn) => conn,
+            None => unreachable!("the connection is taken only when the link is dropped"),
+        }
+    }
+
+    /// A number no other link of this process has, unlike the server's connection id.
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    pub(crate) fn guard_armed(&self) -> bool {
+        self.guard_armed
+    }
+
+    pub(crate) fn set_guard_armed(&mut self, armed: bool) {
+        self.guard_armed = armed;
+    }
+
+    /// Nothing more may be sent: what the server would answer to is no longer known.
+    pub(crate) fn abandon(&mut self) {
+        self.known = false;
+    }
+
+    /// Opened before a fork(2), in the parent process, which goes on speaking on it.
+    pub(crate) fn inherited(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    /// Whether a statement may be sent: state known, this process's own, and alive as far as the socket knows.
+    pub(crate) fn usable(&self) -> bool {
+        self.known
+            && !self.inherited()
+            && match socket::peek(self.conn()) {
+                Seen::Quiet => true,
+                // TLS sends records of its own; a farewell is found by the first statement then.
+                Seen::Bytes => self.tls,
+                Seen::Gone => false,
+            }
+    }
+
+    /// Executes statements of our own, which answer with no rows, in one round trip where the server allows it.
+    pub(crate) fn packet(&mut self, statements: &[&str]) -> Result<(), PacketError> {
+        match statements {
+            [] => Ok(()),
+            [one] => self.send(one, 1),
+            _ if self.one_by_one => {
+                for (executed, statement) in statements.iter().enumerate() {
+                    self.send(statement, 1).map_err(|failed| PacketError { executed, sent: executed + 1, ..failed })?;
+                }
+                Ok(())
+            }
+            _ => self.send(&statements.join("; "), statements.len()),
+        }
+    }
+
+    /// Reads every result: an error in a later one is otherwise lost with the result.
+    fn send(&mut self, sql: &str, sent: usize) -> Result<(), PacketError> {
+        let mut executed = 0;
+        let result = (|| {
+            let mut results = self.conn_mut().query_iter(sql)?;
+            while let Some(rows) = results.iter() {
+                for row in rows {
+                    row?;
+                }
+                executed += 1;
+            }
+            Ok(())
+        })();
+        result.map_err(|error| {
+            if !matches!(error, mysql::Error::MySqlError(_)) {
+                self.abandon();
+            }
+            PacketError { executed, sent, error }
+        })
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let Some(conn) = self.conn.take() else { return };
+        if self.inherited() {
+            // COM_QUIT from here would end the parent's session.
+            std::mem::forget(conn);
+        } else if !self.known {
+            socket::silence(&conn);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Who may use the connection now?
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{ReentrantMutex, ReentrantMutexGuard};
+
+use crate::{Error, ErrorKind, Result};
+
+/// A re-entrant lock that any number of [`Db`](crate::Db)s, and whatever else must exclude them, may share.
+///
+/// The thread that holds it may take it again; other threads wait. It is eventually fair: a waiting thread gets it
+/// within about half a millisecond of its release, even from a thread that takes it again and again.
+///
+/// ```no_run
+/// use db_core::{Db, SharedLock};
+///
+/// # fn main() -> db_core::Result<()> {
+/// let lock = SharedLock::new();
+/// let orders = Db::builder("mysql://app@db1.example/orders").lock(lock.clone()).connect()?;
+/// let stock = Db::builder("mysql://app@db2.example/stock").lock(lock.clone()).connect()?;
+/// let _both = lock.lock(); // no other thread uses either database, or anything else guarded by this lock
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Default)]
+pub struct SharedLock(Arc<ReentrantMutex<()>>);
+
+impl SharedLock {
+    /// A lock nobody holds.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Waits until no other thread holds the lock, and holds it.
+    pub fn lock(&self) -> LockGuard<'_> {
+        LockGuard { _held: self.0.lock() }
+    }
+
+    /// Waits for the lock at most so long.
+    #[must_use]
+    pub fn try_lock_for(&self, timeout: Duration) -> Option<LockGuard<'_>> {
+        Some(LockGuard { _held: self.0.try_lock_for(timeout)? })
+    }
+
+    pub(crate) fn within(&self, timeout: Option<Duration>) -> Result<LockGuard<'_>> {
+        let Some(timeout) = timeout else { return Ok(self.lock()) };
+        self.try_lock_for(timeout).ok_or_else(|| {
+            let message =
+                format!("another thread held the database's lock for more than {timeout:?}; fork the database, or raise lock_timeout");
+            Error::new(ErrorKind::LockTimeout, message)
+        })
+    }
+}
+
+impl fmt::Debug for SharedLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedLock").finish_non_exhaustive()
+    }
+}
+
+/// Holds a lock until it is dropped. It stays on the thread that took it.
+#[must_use = "the lock is free again as soon as this is dropped"]
+pub struct LockGuard<'a> {
+    _held: ReentrantMutexGuard<'a, ()>,
+}
+
+impl fmt::Debug for LockGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockGuard").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,82 @@
+//! What may be asked of a transaction?
+
+use std::fmt;
+
+/// How a transaction is to run.
+///
+/// ```
+/// use db_core::{Isolation, TxOptions};
+///
+/// let report = TxOptions::new().isolation(Isolation::RepeatableRead).read_only(true);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TxOptions {
+    pub(crate) isolation: Option<Isolation>,
+    pub(crate) read_only: bool,
+    pub(crate) join: bool,
+}
+
+impl TxOptions {
+    /// The server's isolation level, reading and writing, a savepoint when inside another transaction.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { isolation: None, read_only: false, join: false }
+    }
+
+    /// The isolation level. Default: the session's own, which is REPEATABLE READ unless the server is set up otherwise.
+    ///
+    /// Asking for one costs a round trip. Inside another transaction it must be the level that one asked for.
+    #[must_use]
+    pub const fn isolation(mut self, level: Isolation) -> Self {
+        self.isolation = Some(level);
+        self
+    }
+
+    /// Whether the server is to refuse writes. Default false. It costs a round trip, together with [`isolation`](Self::isolation).
+    #[must_use]
+    pub const fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Inside another transaction: no savepoint, hence no round trip; an `Err` then makes the whole transaction roll back. Default false.
+    #[must_use]
+    pub const fn join(mut self, join: bool) -> Self {
+        self.join = join;
+        self
+    }
+
+    /// The statement that asks the server for what is not its default.
+    pub(crate) fn set_transaction(&self) -> Option<String> {
+        let mode = if self.read_only { ", READ ONLY" } else { "" };
+        match self.isolation {
+            Some(level) => Some(format!("SET TRANSACTION ISOLATION LEVEL {level}{mode}")),
+            None if self.read_only => Some("SET TRANSACTION READ ONLY".into()),
+            None => None,
+        }
+    }
+}
+
+/// Which changes of others a transaction may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    /// Changes not yet committed, too.
+    ReadUncommitted,
+    /// What was committed when each statement began.
+    ReadCommitted,
+    /// What was committed when the first statement began to read. The server's default.
+    RepeatableRead,
+    /// As if transactions ran one after another: every read locks.
+    Serializable,
+}
+
+impl fmt::Display for Isolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ReadUncommitted => "READ UNCOMMITTED",
+            Self::ReadCommitted => "READ COMMITTED",
+            Self::RepeatableRead => "REPEATABLE READ",
+            Self::Serializable => "SERIALIZABLE",
+        })
+    }
+}

@@ -1,0 +1,197 @@
+//! One call, run again for as long as that is safe and of use. The only loop and the only sleep of the crate.
+
+use std::cell::RefCell;
+use std::time::Instant;
+
+use crate::database::Database;
+use crate::hooks::{self, Hook};
+use crate::policy::{Attempt, Failure, Next, Progress, RetryPolicy};
+use crate::session::Aftermath;
+use crate::trace::event;
+use crate::{Error, ErrorKind, Result};
+
+/// An attempt under way on this thread, and what its transactions have told of it.
+struct Frame {
+    database: usize,
+    attempt: Attempt,
+    seen: Seen,
+}
+
+#[derive(Default)]
+struct Seen {
+    fault: Option<Error>,
+    /// No transaction could begin, since no connection was to be had.
+    unreachable: bool,
+    /// A replay would do again what is, or may be, in the database.
+    committed: bool,
+    /// Hooks of rolled back transactions. They run once it is certain that there is no replay.
+    hooks: Vec<Hook>,
+}
+
+thread_local! {
+    static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Takes its frame away, also when the body panics.
+struct Running;
+
+impl Running {
+    fn begin(database: &Database, attempt: Attempt) -> Self {
+        let frame = Frame { database: database.id(), attempt, seen: Seen::default() };
+        FRAMES.with_borrow_mut(|frames| frames.push(frame));
+        Self
+    }
+
+    fn end(self) -> Seen {
+        std::mem::forget(self);
+        pop().unwrap_or_default()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(seen) = pop() {
+            hooks::run_while_panicking(seen.hooks);
+        }
+    }
+}
+
+fn pop() -> Option<Seen> {
+    FRAMES.with_borrow_mut(|frames| frames.pop()).map(|frame| frame.seen)
+}
+
+fn on_frame<R>(database: &Database, f: impl FnOnce(&mut Frame) -> R) -> Option<R> {
+    FRAMES.with_borrow_mut(|frames| frames.iter_mut().rev().find(|frame| frame.database == database.id()).map(f))
+}
+
+/// The attempt that errors arise in: 1 outside of every retry.
+pub(crate) fn current_attempt() -> u32 {
+    FRAMES.with_borrow(|frames| frames.last().map_or(1, |frame| frame.attempt.number()))
+}
+
+/// The attempt a function is told that was called inside a transaction of `database`.
+pub(crate) fn attempt_of(database: usize) -> Attempt {
+    FRAMES.with_borrow(|frames| {
+        frames.iter().rev().find(|frame| frame.database == database).map_or_else(Attempt::only, |frame| frame.attempt)
+    })
+}
+
+/// A transaction could not begin.
+pub(crate) fn saw_unreachable(database: &Database, error: &Error) {
+    if error.is_transient() {
+        on_frame(database, |frame| {
+            frame.seen.fault = Some(error.clone());
+            frame.seen.unreachable = true;
+        });
+    }
+}
+
+/// A transaction has ended.
+pub(crate) fn saw_end(database: &Database, aftermath: Aftermath) {
+    on_frame(database, |frame| {
+        frame.seen.committed |= aftermath.committed;
+        frame.seen.unreachable = false;
+        frame.seen.fault = aftermath.fault;
+    });
+}
+
+/// The hooks of a transaction that was rolled back: kept while a replay is possible, else given back to be run.
+pub(crate) fn keep_hooks(database: &Database, hooks: Vec<Hook>) -> Vec<Hook> {
+    if hooks.is_empty() {
+        return hooks;
+    }
+    let mut hooks = Some(hooks);
+    on_frame(database, |frame| frame.seen.hooks.extend(hooks.take().unwrap_or_default()));
+    hooks.unwrap_or_default()
+}
+
+/// Whether a run on `database` that was begun here could itself be replayed as a whole.
+fn outer_replays(database: &Database) -> Option<Attempt> {
+    on_frame(database, |frame| (!frame.seen.committed).then_some(frame.attempt)).flatten()
+}
+
+/// What is run again and again.
+pub(crate) struct Call<F, I> {
+    /// One run.
+    pub(crate) body: F,
+    /// Looks for a fault in the body's own error.
+    pub(crate) inspect: I,
+    /// The run is one transaction: if that could not begin, nothing has run.
+    pub(crate) is_transaction: bool,
+}
+
+pub(crate) fn drive<T, E, F, I>(database: &Database, policy: &RetryPolicy, mut call: Call<F, I>) -> Result<T, E>
+where
+    E: From<Error>,
+    F: FnMut(Attempt) -> Result<T, E>,
+    I: Fn(&E) -> Option<Error>,
+{
+    // Inside another retry that can still replay this one too, once is enough: never three times three.
+    if let Some(attempt) = outer_replays(database) {
+        return (call.body)(attempt);
+    }
+    let began = Instant::now();
+    let (mut runs, mut failures) = (0, 0);
+    let mut reconnect = false;
+    loop {
+        let mut failed = None;
+        if std::mem::take(&mut reconnect) {
+            let waiting = Running::begin(database, policy.attempt(runs, began));
+            let connected = database.connect();
+            waiting.end();
+            if let Err(error) = connected {
+                if !error.is_transient() {
+                    return Err(error.into());
+                }
+                failed = Some((Failure::Unreachable, error.kind(), E::from(error), Vec::new()));
+            }
+        }
+        let (failure, kind, error, hooks) = match failed {
+            Some(failed) => failed,
+            None => {
+                let running = Running::begin(database, policy.attempt(runs, began));
+                let result = (call.body)(policy.attempt(runs, began));
+                let seen = running.end();
+                let error = match result {
+                    Ok(value) => {
+                        hooks::run(seen.hooks);
+                        return Ok(value);
+                    }
+                    Err(error) => error,
+                };
+                let fault = seen.fault.or_else(|| (call.inspect)(&error)).filter(Error::is_transient);
+                let (Some(fault), false) = (fault, seen.committed) else {
+                    hooks::run(seen.hooks);
+                    return Err(error);
+                };
+                runs += u32::from(!(seen.unreachable && call.is_transaction));
+                let failure = if seen.unreachable { Failure::Unreachable } else { Failure::of(&fault) };
+                (failure, fault.kind(), error, seen.hooks)
+            }
+        };
+        let progress = Progress { runs, failures, elapsed: began.elapsed() };
+        let Next::After(delay) = policy.after_failure(failure, progress, fastrand::f64()) else {
+            hooks::run(hooks);
+            return Err(error);
+        };
+        event!(info, { kind = ?kind, attempt = runs, delay_ms = delay.as_millis() as u64 }, "retrying");
+        // An attempt that is replayed has never been: its hooks and its error go before the next begins.
+        drop(hooks);
+        drop(error);
+        failures += u32::from(failure != Failure::Disconnected);
+        reconnect = failure != Failure::Conflict;
+        if !delay.is_zero() {
+            std::thread::sleep(delay);
+        }
+    }
+}
+
+impl Failure {
+    fn of(fault: &Error) -> Self {
+        match fault.kind() {
+            ErrorKind::ConnectFailed => Self::Unreachable,
+            ErrorKind::ConnectionLost => Self::Disconnected,
+            _ => Self::Conflict,
+        }
+    }
+}

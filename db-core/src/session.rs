@@ -1,0 +1,293 @@
+//! How does a statement of the body get to the server, and what is learned on the way?
+
+use std::io;
+use std::sync::Arc;
+
+use mysql::prelude::{AsStatement, Protocol, Queryable};
+use mysql::{Binary, Params, QueryResult, Row, Statement, Text, Value};
+
+use crate::classify::{self, After};
+use crate::link::Link;
+use crate::settings::Settings;
+use crate::state::State;
+use crate::statement_kind::{self, StatementKind};
+use crate::trace::event;
+use crate::{Error, ErrorKind, Result, TxOptions, prepared};
+
+/// Parameters up to this size, in bytes, are kept until the first statement has been answered, to be sent again if its connection was dead.
+const KEPT_PARAMETERS: usize = 64 << 10;
+
+/// A `Db`'s connection, open or not, and the transaction on it.
+pub(crate) struct Session {
+    settings: Arc<Settings>,
+    pub(crate) link: Option<Link>,
+    /// Opened in place of `link` while a result that might borrow `link` could still be alive.
+    fresh: Option<Link>,
+    pub(crate) state: State,
+    /// Somebody does what only the guard can watch, so that it is set again together with each COMMIT.
+    pub(crate) keeps_guard: bool,
+}
+
+/// What is to be known of a transaction that has ended, by whoever might run it again.
+pub(crate) struct Aftermath {
+    /// What was seen on the connection.
+    pub(crate) fault: Option<Error>,
+    /// Some of its work is, or may be, in the database.
+    pub(crate) committed: bool,
+}
+
+impl Session {
+    pub(crate) fn new(settings: Arc<Settings>) -> Self {
+        Self { settings, link: None, fresh: None, state: State::new(TxOptions::new()), keeps_guard: false }
+    }
+
+    /// Opens a connection unless there is one that works, as far as can be told without a round trip.
+    pub(crate) fn connect(&mut self) -> Result<()> {
+        if self.link.as_ref().is_some_and(Link::usable) {
+            return Ok(());
+        }
+        self.close();
+        let link = Link::open(&self.settings)?;
+        event!(debug, { connection = link.conn().connection_id() }, "connected");
+        self.link = Some(link);
+        Ok(())
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.fresh = None;
+        self.link = None;
+    }
+
+    /// One round trip. A connection that is found dead is replaced, once.
+    pub(crate) fn ping(&mut self) -> Result<()> {
+        self.connect()?;
+        let Some(link) = &mut self.link else { return Err(closed()) };
+        let Err(error) = link.conn_mut().ping() else { return Ok(()) };
+        link.abandon();
+        if !went_with_its_session(&error) {
+            return Err(error.into());
+        }
+        self.connect()?;
+        let Some(link) = &mut self.link else { return Err(closed()) };
+        link.conn_mut().ping().map_err(|error| {
+            link.abandon();
+            error.into()
+        })
+    }
+
+    /// `raw`: the result goes to a caller who may drop it half read, and an error in its rest with it.
+    pub(crate) fn query(&mut self, sql: &str, raw: bool) -> mysql::Result<QueryResult<'_, '_, '_, Text>> {
+        let kind = statement_kind::of(sql);
+        self.execute(move |link, state| {
+            state.watch(link, kind, raw)?;
+            link.conn_mut().query_iter(sql)
+        })
+    }
+
+    pub(crate) fn exec<S: AsStatement>(
+        &mut self,
+        statement: &S,
+        params: Params,
+        raw: bool,
+    ) -> mysql::Result<QueryResult<'_, '_, '_, Binary>> {
+        let spare = (self.state.statements == 0 && size(&params) <= KEPT_PARAMETERS).then(|| params.clone());
+        let mut sets = spare.into_iter().chain([params]);
+        self.execute(move |link, state| {
+            let (statement, kind) = prepared::resolve(link, statement)?;
+            state.watch(link, kind, raw)?;
+            // Parameters too large to keep are sent once.
+            let params = sets.next().ok_or_else(mysql::Error::server_disconnected)?;
+            link.conn_mut().exec_iter(statement.as_ref(), params)
+        })
+    }
+
+    /// Executes a statement that is known to be this connection's.
+    fn exec_own(&mut self, statement: &Statement, kind: StatementKind, params: Params) -> mysql::Result<QueryResult<'_, '_, '_, Binary>> {
+        let mut params = Some(params);
+        self.execute(move |link, state| {
+            state.watch(link, kind, false)?;
+            let params = params.take().ok_or_else(mysql::Error::server_disconnected)?;
+            link.conn_mut().exec_iter(statement, params)
+        })
+    }
+
+    pub(crate) fn exec_batch<S, P, I>(&mut self, statement: &S, params: I) -> mysql::Result<()>
+    where
+        S: AsStatement,
+        P: Into<Params>,
+        I: IntoIterator<Item = P>,
+    {
+        let (statement, kind) = self.execute(|link, _| prepared::resolve(link, statement).map(|(s, kind)| (s.into_owned(), kind)))?;
+        if statement.num_columns() == 0 && kind == StatementKind::Plain {
+            // Each reply is a single packet: there is no rest for the driver to lose an error in.
+            let Some(link) = &mut self.link else { return Err(closed().into()) };
+            let result = link.conn_mut().exec_batch(&statement, params);
+            return self.note(result);
+        }
+        for params in params {
+            self.fold(|session| session.exec_own(&statement, kind, params.into()), (), |(), _| Ok(()))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn prepare(&mut self, sql: &str) -> mysql::Result<Statement> {
+        self.execute(move |link, _| prepared::prepare(link, sql))
+    }
+
+    pub(crate) fn close_statement(&mut self, statement: &Statement) -> mysql::Result<()> {
+        self.execute(move |link, _| prepared::close(link, statement))
+    }
+
+    /// Folds the rows of the first result, and reads all that follows for the errors in it.
+    pub(crate) fn fold<T: Protocol, U>(
+        &mut self,
+        start: impl FnOnce(&mut Session) -> mysql::Result<QueryResult<'_, '_, '_, T>>,
+        init: U,
+        step: impl FnMut(U, Row) -> mysql::Result<U>,
+    ) -> mysql::Result<U> {
+        self.state.reading = true;
+        let read = start(self).and_then(|result| read_all(result, init, step));
+        self.state.reading = false;
+        self.note(read)
+    }
+
+    pub(crate) fn conn(&self) -> Option<&mysql::Conn> {
+        self.fresh.as_ref().or(self.link.as_ref()).map(Link::conn)
+    }
+
+    /// Runs one statement. The first one of a transaction is sent again if its connection turns out to be dead: what it
+    /// did, if it was executed at all, went with its session, and there was nothing else to lose.
+    fn execute<'s, R: 's>(&'s mut self, mut run: impl FnMut(&'s mut Link, &mut State) -> mysql::Result<R>) -> mysql::Result<R> {
+        self.settle();
+        let Self { settings, link, fresh, state, .. } = self;
+        if let Some(doom) = &state.doom {
+            return Err(doom.clone().into());
+        }
+        let first = state.statements == 0;
+        state.statements += 1;
+        // `link` stays borrowed for as long as the result, on every path: a second try needs a place of its own.
+        let error = match link.as_mut().ok_or_else(|| closed().into()).and_then(|link| {
+            state.precede(link)?;
+            run(link, state)
+        }) {
+            Ok(result) => return Ok(result),
+            Err(error) => error,
+        };
+        if !first || state.may_have_committed || !went_with_its_session(&error) {
+            state.note(&error);
+            return Err(error);
+        }
+        event!(info, {}, "the connection was found dead by a transaction's first statement, which is sent again");
+        state.start_over();
+        let again = Link::open(settings).map_err(mysql::Error::from).and_then(|opened| {
+            let link = fresh.insert(opened);
+            state.precede(link)?;
+            run(link, state)
+        });
+        again.inspect_err(|error| state.note(error))
+    }
+
+    fn note<R>(&mut self, result: mysql::Result<R>) -> mysql::Result<R> {
+        result.inspect_err(|error| self.state.note(error))
+    }
+
+    /// The connection is the new transaction's.
+    pub(crate) fn begin(&mut self, options: TxOptions) {
+        self.state = State::new(options);
+    }
+
+    /// Whether a part with these options can run inside the open transaction.
+    pub(crate) fn admits(&self, options: &TxOptions) -> Result<()> {
+        match options.isolation {
+            Some(level) if self.state.options.isolation != Some(level) => {
+                let message =
+                    format!("the open transaction was not begun with isolation level {level}; ask for it where the transaction begins");
+                Err(Error::new(ErrorKind::Config, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps a fault that the body's own error knew of, since it came with a row that was streamed.
+    pub(crate) fn learn(&mut self, fault: impl FnOnce() -> Option<Error>) {
+        if self.state.doom.is_none() && self.state.guarded.is_some() {
+            self.state.doom = fault().filter(Error::is_transient);
+        }
+    }
+
+    pub(crate) fn aftermath(&self) -> Aftermath {
+        let state = &self.state;
+        Aftermath { fault: state.doom.clone(), committed: (state.committed && !state.options.read_only) || state.may_have_committed }
+    }
+
+    /// No result borrows a link any more: the fresh one, if there is one, takes the other's place.
+    pub(crate) fn settle(&mut self) {
+        if let Some(fresh) = self.fresh.take()
+            && let Some(mut dead) = self.link.replace(fresh)
+        {
+            dead.abandon();
+        }
+        if self.link.as_ref().is_some_and(Link::inherited) {
+            self.link = None;
+            let message = "the transaction was begun in the parent process, which alone can go on with it";
+            self.state.doom.get_or_insert_with(|| Error::new(ErrorKind::ConnectionLost, message));
+        }
+        if self.state.lost
+            && let Some(mut link) = self.link.take()
+        {
+            link.abandon();
+        }
+    }
+}
+
+/// Reads every row of every result. The server's first error is the outcome; then the first row that `step` refused.
+fn read_all<T: Protocol, U>(
+    mut result: QueryResult<'_, '_, '_, T>,
+    init: U,
+    mut step: impl FnMut(U, Row) -> mysql::Result<U>,
+) -> mysql::Result<U> {
+    let mut folded = Ok(init);
+    let mut first = true;
+    while let Some(rows) = result.iter() {
+        for row in rows {
+            let row = row?;
+            if first {
+                folded = folded.and_then(|so_far| step(so_far, row));
+            }
+        }
+        first = false;
+    }
+    folded
+}
+
+/// Whether the error means that the session, and an open transaction with it, is gone for certain.
+/// A timeout does not: the server goes on executing for a client that stopped listening.
+fn went_with_its_session(error: &mysql::Error) -> bool {
+    if Error::carried_by(error).is_some() {
+        return false;
+    }
+    let verdict = classify::statement(error);
+    verdict.after == After::Dead && verdict.kind == ErrorKind::ConnectionLost && !timed_out(error)
+}
+
+fn timed_out(error: &mysql::Error) -> bool {
+    let io = match error {
+        mysql::Error::IoError(io) => Some(io),
+        mysql::Error::CodecError(codec) => std::error::Error::source(codec).and_then(|source| source.downcast_ref::<io::Error>()),
+        _ => None,
+    };
+    io.is_some_and(|io| matches!(io.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+}
+
+fn size(params: &Params) -> usize {
+    let bytes = |value: &Value| if let Value::Bytes(bytes) = value { bytes.len() } else { 0 };
+    match params {
+        Params::Empty => 0,
+        Params::Positional(values) => values.iter().map(bytes).sum(),
+        Params::Named(values) => values.values().map(bytes).sum(),
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::ConnectionLost, "the connection is closed").transient(true)
+}

@@ -1,0 +1,141 @@
+//! How is a server process started, signalled and ended?
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+
+use crate::error::Doing;
+use crate::flavor::in_path;
+use crate::{Error, Result};
+
+/// A child process that does not outlive this value, nor the process that started it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts the command with its output appended to `log`.
+    pub(crate) fn spawn(command: Command, log: &Path) -> Result<Process> {
+        let mut command = with_parent_death_signal(command);
+        let output = File::options().create(true).append(true).open(log).doing(|| format!("opening {}", log.display()))?;
+        let errors = output.try_clone().doing(|| "duplicating a file descriptor".into())?;
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = spawn_from_lasting_thread(command).doing(|| format!("starting {program}"))?;
+        Ok(Process { child })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn exited(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait().doing(|| "waiting for the server".into())
+    }
+
+    /// SIGKILL; returns when the process is gone.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.child.kill().doing(|| "killing the server".into())?;
+        self.child.wait().doing(|| "waiting for the server".into())?;
+        Ok(())
+    }
+
+    /// SIGTERM; returns when the process is gone.
+    pub(crate) fn terminate(&mut self, patience: Duration) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        // A stopped process does not see SIGTERM.
+        self.signal(Signal::CONT)?;
+        let deadline = Instant::now() + patience;
+        while self.exited()?.is_none() {
+            if Instant::now() > deadline {
+                self.kill()?;
+                return Err(Error::NotStopped(patience));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// SIGSTOP; returns when every thread of the process has stopped.
+    pub(crate) fn pause(&mut self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        while rustix::process::waitid(WaitId::Pid(self.pid()?), stopped).doing(|| "waiting for the server to stop".into())?.is_none() {
+            if self.exited()?.is_some() {
+                return Err(Error::NotRunning);
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&mut self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<()> {
+        // Reaping first makes sure that the id still belongs to the child.
+        if self.exited()?.is_some() {
+            return Err(Error::NotRunning);
+        }
+        rustix::process::kill_process(self.pid()?, signal).doing(|| format!("sending {signal:?} to the server"))
+    }
+
+    fn pid(&self) -> Result<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).ok_or(Error::NotRunning)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails only if the process is gone already, which is what is wanted.
+        let _ = self.kill();
+    }
+}
+
+/// Lets the kernel kill the server if this process ends without running destructors (SIGKILL, a time limit of the
+/// test runner). `setpriv` replaces itself by the command, so the process id is the server's.
+fn with_parent_death_signal(command: Command) -> Command {
+    static SETPRIV: OnceLock<Option<std::path::PathBuf>> = OnceLock::new();
+    let setpriv = SETPRIV.get_or_init(|| {
+        // BusyBox has a setpriv too, which does not know the option.
+        in_path("setpriv").filter(|setpriv| {
+            Command::new(setpriv).arg("--help").output().is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--pdeathsig"))
+        })
+    });
+    let Some(setpriv) = setpriv else { return command };
+    let mut wrapped = Command::new(setpriv);
+    wrapped.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
+    wrapped
+}
+
+/// Linux sends the parent death signal when the *thread* that started the child ends. A test thread may end before
+/// its server is dropped, so all servers are started by one thread that lasts as long as the process.
+fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
+    type Job = (Command, Sender<io::Result<Child>>);
+    static LAUNCHER: OnceLock<Sender<Job>> = OnceLock::new();
+    let gone = |_| io::Error::other("the thread that starts servers has ended");
+
+    let launcher = LAUNCHER.get_or_init(|| {
+        let (sender, jobs) = mpsc::channel::<Job>();
+        thread::spawn(move || {
+            for (mut command, reply) in jobs {
+                // Nobody waits for the reply any more only if the asking thread has ended.
+                let _ = reply.send(command.spawn());
+            }
+        });
+        sender
+    });
+    let (reply, child) = mpsc::channel();
+    launcher.send((command, reply)).map_err(|error| gone(error.to_string()))?;
+    child.recv().map_err(|error| gone(error.to_string()))?
+}

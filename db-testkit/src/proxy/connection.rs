@@ -1,0 +1,314 @@
+//! What does the proxy do with one connection?
+//!
+//! One thread owns both sockets, so it can reset them, and all it does is in one order.
+
+use std::collections::VecDeque;
+use std::io::PipeReader;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Request;
+use super::fault::{Action, Event, Plan, Point};
+use super::peer::Peer;
+use super::poll::{Cut, wait};
+use super::protocol::{Dialogue, FromClient, FromServer, Packet};
+use super::shared::Shared;
+
+/// A side is not read while this much waits to be written to the other.
+const BACKLOG: usize = 1 << 20;
+
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Serves one client until the connection has ended.
+pub(super) fn serve(number: usize, client: TcpStream, orders: PipeReader, shared: &Shared) {
+    let client = Peer::new(client);
+    if let Some(cut) = at_connect(number, &client, &orders, shared) {
+        return client.close(cut);
+    }
+    let Ok(server) = TcpStream::connect_timeout(&shared.upstream, CONNECT_PATIENCE) else {
+        return client.close(Cut::Rst);
+    };
+    let mut connection = Connection {
+        number,
+        client,
+        server: Peer::new(server),
+        dialogue: Dialogue::default(),
+        request: Vec::new(),
+        unanswered: VecDeque::new(),
+        held: None,
+        black_hole: false,
+        shared,
+    };
+    match connection.run(&orders) {
+        End::Cut(cut) => {
+            connection.client.close(cut);
+            connection.server.close(cut);
+        }
+        End::Abandon(late) => {
+            connection.client.close(Cut::Fin);
+            late.deliver(connection.server, connection.dialogue, &orders, shared);
+        }
+    }
+}
+
+/// Does what is to go wrong when a client connects; says how to cut it, if it may not go on.
+fn at_connect(number: usize, client: &Peer, orders: &PipeReader, shared: &Shared) -> Option<Cut> {
+    let plan = shared.hit(Event::Connection(number))?;
+    let pause = |limit| wait(&mut [client.interest(false)], orders, limit);
+    let action = plan.action();
+    if let Action::Refuse(time) = action {
+        shared.refuse_for(time);
+    }
+    plan.fired();
+    match action {
+        Action::Fin | Action::DelayAndAbandon(_) => Some(Cut::Fin),
+        Action::Rst | Action::Refuse(_) => Some(Cut::Rst),
+        Action::Delay(time) => pause(Some(time)),
+        Action::BlackHole => pause(None),
+    }
+}
+
+/// How the thread of a connection is done with it.
+enum End {
+    Cut(Cut),
+    Abandon(Late),
+}
+
+/// A request whose client has been cut off.
+struct Late {
+    at: Instant,
+    request: Vec<u8>,
+    plan: Arc<Plan>,
+}
+
+impl Late {
+    fn deliver(self, mut server: Peer, mut dialogue: Dialogue, orders: &PipeReader, shared: &Shared) {
+        let remaining = self.at.saturating_duration_since(Instant::now());
+        if let Some(cut) = wait(&mut [server.interest(false)], orders, Some(remaining)) {
+            return server.close(cut);
+        }
+        shared.count(|counts| counts.bytes_to_server += self.request.len() as u64);
+        server.to_send.extend(self.request);
+        while server.flush().is_ok() && !server.ended && !(server.to_send.is_empty() && dialogue.is_answered()) {
+            let mut sockets = [server.interest(true)];
+            if let Some(cut) = wait(&mut sockets, orders, None) {
+                return server.close(cut);
+            }
+            if sockets[0].read && server.receive().is_err() {
+                break;
+            }
+            while let Some(mut packet) = server.received.next() {
+                dialogue.server_packet(&mut packet);
+            }
+        }
+        self.plan.delivered();
+        server.close(Cut::Fin);
+    }
+}
+
+/// A request whose reply is not complete.
+struct Unanswered {
+    plan: Option<Arc<Plan>>,
+    /// Bytes of the reply that have been passed on.
+    passed: usize,
+    /// Bytes of the reply that are kept until it is complete.
+    kept: Vec<u8>,
+}
+
+/// What a fault holds back. Nothing overtakes it.
+struct Held {
+    until: Instant,
+    to: Side,
+    bytes: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Client,
+    Server,
+}
+
+struct Connection<'a> {
+    number: usize,
+    client: Peer,
+    server: Peer,
+    dialogue: Dialogue,
+    /// The packets so far of an incomplete request.
+    request: Vec<u8>,
+    unanswered: VecDeque<Unanswered>,
+    held: Option<Held>,
+    black_hole: bool,
+    shared: &'a Shared,
+}
+
+impl Connection<'_> {
+    fn run(&mut self, orders: &PipeReader) -> End {
+        loop {
+            if let Some(end) = self.pass_on() {
+                return end;
+            }
+            let from_client = self.is_open(Side::Server) && self.server.to_send.len() < BACKLOG;
+            let from_server = self.is_open(Side::Client) && self.client.to_send.len() < BACKLOG;
+            let mut sockets = [self.client.interest(from_client), self.server.interest(from_server)];
+            let limit = self.held.as_ref().map(|held| held.until.saturating_duration_since(Instant::now()));
+            if let Some(cut) = wait(&mut sockets, orders, limit) {
+                return End::Cut(cut);
+            }
+            let [client, server] = sockets.map(|socket| socket.read);
+            if client && self.client.receive().is_err() || server && self.server.receive().is_err() {
+                return End::Cut(Cut::Rst);
+            }
+        }
+    }
+
+    /// Whether anything may pass to this side.
+    fn is_open(&self, to: Side) -> bool {
+        !self.black_hole && self.held.as_ref().is_none_or(|held| held.to != to)
+    }
+
+    /// Moves all that may move now; says how the connection ends, if it does.
+    fn pass_on(&mut self) -> Option<End> {
+        if let Some(held) = self.held.take_if(|held| held.until <= Instant::now()) {
+            self.send(held.to, held.bytes);
+        }
+        // Replies first: a fault at the next request must not swallow a reply that was there before it.
+        while let Some(packet) = self.next_packet(Side::Client) {
+            if let Some(end) = self.server_packet(packet) {
+                return Some(end);
+            }
+        }
+        while let Some(packet) = self.next_packet(Side::Server) {
+            if let Some(end) = self.client_packet(packet) {
+                return Some(end);
+            }
+        }
+        if self.client.flush().is_err() || self.server.flush().is_err() {
+            return Some(End::Cut(Cut::Rst));
+        }
+        if self.black_hole || self.held.is_some() {
+            return None;
+        }
+        if self.server.ended {
+            // A server that died in the middle of a packet.
+            let rest = self.server.received.rest();
+            self.client.to_send.extend(rest);
+        }
+        (self.client.ended || self.server.ended).then_some(End::Cut(Cut::Fin))
+    }
+
+    fn next_packet(&mut self, to: Side) -> Option<Packet> {
+        if !self.is_open(to) {
+            return None;
+        }
+        let packet = match to {
+            Side::Client => self.server.received.next(),
+            Side::Server => self.client.received.next(),
+        }?;
+        self.shared.count(|counts| counts.packets += 1);
+        Some(packet)
+    }
+
+    fn client_packet(&mut self, packet: Packet) -> Option<End> {
+        match self.dialogue.client_packet(&packet) {
+            FromClient::Pass => self.send(Side::Server, packet.raw),
+            FromClient::Part => self.request.extend(packet.raw),
+            FromClient::Request { command, text } => {
+                self.request.extend(packet.raw);
+                return self.whole_request(Request { connection: self.number, command, text });
+            }
+        }
+        None
+    }
+
+    fn whole_request(&mut self, request: Request) -> Option<End> {
+        let bytes = std::mem::take(&mut self.request);
+        let has_reply = request.command.has_reply();
+        self.shared.count(|counts| counts.requests += 1);
+        let plan = self.shared.hit(Event::Request(&request));
+        self.shared.log(request);
+        if has_reply {
+            self.unanswered.push_back(Unanswered { plan: plan.clone(), passed: 0, kept: Vec::new() });
+        }
+        match plan {
+            Some(plan) if plan.point() == Point::BeforeRequest => self.act(plan, Side::Server, bytes),
+            Some(plan) if plan.point() == Point::RequestSent => {
+                self.send(Side::Server, bytes);
+                self.act(plan, Side::Client, Vec::new())
+            }
+            _ => {
+                self.send(Side::Server, bytes);
+                None
+            }
+        }
+    }
+
+    fn server_packet(&mut self, mut packet: Packet) -> Option<End> {
+        let kind = self.dialogue.server_packet(&mut packet);
+        let mut bytes = packet.raw;
+        let (FromServer::Part | FromServer::End, Some(reply)) = (&kind, self.unanswered.front_mut()) else {
+            self.send(Side::Client, bytes);
+            return None;
+        };
+        let complete = kind == FromServer::End;
+        let fault = match reply.plan.as_ref().map(|plan| plan.point()) {
+            Some(Point::AfterRequest) => {
+                reply.kept.append(&mut bytes);
+                complete.then(|| (0, std::mem::take(&mut reply.kept)))
+            }
+            Some(Point::MidReply(limit)) if reply.passed + bytes.len() > limit => {
+                let pass = limit - reply.passed;
+                Some((pass, bytes.split_off(pass)))
+            }
+            _ => None,
+        };
+        reply.passed += bytes.len();
+        let plan = fault.is_some().then(|| reply.plan.take()).flatten();
+        if complete {
+            self.unanswered.pop_front();
+            if plan.as_ref().is_none_or(|plan| matches!(plan.action(), Action::Delay(_))) {
+                self.shared.count(|counts| counts.round_trips += 1);
+            }
+        }
+        self.send(Side::Client, bytes);
+        let (_, rest) = fault?;
+        self.act(plan?, Side::Client, rest)
+    }
+
+    /// Does what is to go wrong, with what is on its way to one side.
+    fn act(&mut self, plan: Arc<Plan>, to: Side, bytes: Vec<u8>) -> Option<End> {
+        let until = |time| Instant::now() + time;
+        let action = plan.action();
+        if let Action::Refuse(time) = action {
+            self.shared.refuse_for(time);
+        }
+        plan.fired();
+        match action {
+            Action::Fin => Some(End::Cut(Cut::Fin)),
+            Action::Rst | Action::Refuse(_) => Some(End::Cut(Cut::Rst)),
+            Action::BlackHole => {
+                self.black_hole = true;
+                None
+            }
+            Action::Delay(time) => {
+                self.held = Some(Held { until: until(time), to, bytes });
+                None
+            }
+            Action::DelayAndAbandon(time) if to == Side::Server => Some(End::Abandon(Late { at: until(time), request: bytes, plan })),
+            Action::DelayAndAbandon(_) => Some(End::Cut(Cut::Fin)),
+        }
+    }
+
+    fn send(&mut self, to: Side, bytes: Vec<u8>) {
+        let length = bytes.len() as u64;
+        let peer = match to {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        };
+        peer.to_send.extend(bytes);
+        self.shared.count(|counts| match to {
+            Side::Client => counts.bytes_to_client += length,
+            Side::Server => counts.bytes_to_server += length,
+        });
+    }
+}

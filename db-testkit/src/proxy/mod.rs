@@ -1,0 +1,198 @@
+//! How does a test break a connection at a chosen moment?
+
+mod command;
+mod connection;
+mod fault;
+mod listener;
+mod peer;
+mod poll;
+mod protocol;
+mod reply;
+mod shared;
+
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex};
+
+pub use self::command::Command;
+pub use self::fault::{Action, Fault, Injection, Point};
+
+use self::fault::Plan;
+use self::poll::Cut;
+use self::shared::{Shared, State};
+use crate::error::Doing;
+use crate::port::Port;
+use crate::{Error, Result};
+
+/// What went through a proxy since it started or [`FaultProxy::reset_counts`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Requests whose whole reply went to the client. The login is not one.
+    pub round_trips: u64,
+    /// Requests that came from the client, with or without a reply: closing a statement or the connection has none.
+    pub requests: u64,
+    /// Protocol packets that came from either side, those of the login included.
+    pub packets: u64,
+    /// Bytes passed on to the server.
+    pub bytes_to_server: u64,
+    /// Bytes passed on to clients.
+    pub bytes_to_client: u64,
+    /// Connections accepted.
+    pub connections: u64,
+}
+
+/// One request of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Request {
+    /// The number of the connection; the first one a proxy accepts is 1.
+    pub connection: usize,
+    /// Its kind.
+    pub command: Command,
+    /// The SQL of a query or of a statement being prepared, executed or closed; the database of [`Command::InitDb`].
+    pub text: Option<String>,
+}
+
+/// A TCP proxy on loopback that knows the MySQL protocol, and fails on purpose.
+///
+/// It sees where requests and replies begin and end, so a [`Fault`] goes in at a named [`Point`]: not "after 3 ms" but
+/// "when the server has committed and before the client knows". Requests are passed on when they are complete.
+///
+/// TLS and compression are out of scope: the proxy takes them (and query attributes and optional result metadata) out of what
+/// the server offers, so a client that insists on them fails to connect. Clients must stay on TCP: the `mysql`
+/// crate moves to the Unix socket of a local server unless told `prefer_socket=false`.
+///
+/// Each connection has a thread. All end, and all connections are reset, when the proxy is dropped.
+///
+/// ```no_run
+/// use db_testkit::{Action, Fault, Point, Server};
+///
+/// let server = Server::start()?;
+/// let proxy = server.proxy()?;
+/// let url = proxy.url(&server.url())?;
+/// let lost = proxy.inject(Fault::new(Point::AfterRequest, Action::Fin).matching("COMMIT"));
+/// // … use `url` …
+/// assert_eq!(lost.fired(), 0);
+/// # Ok::<(), db_testkit::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct FaultProxy {
+    shared: Arc<Shared>,
+    port: Port,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl FaultProxy {
+    /// Starts a proxy before the server at this address. See also [`Server::proxy`](crate::Server::proxy).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoPort`] if no port is free; [`Error::Io`] if the address is no address.
+    pub fn start(upstream: impl ToSocketAddrs) -> Result<FaultProxy> {
+        let upstream = upstream
+            .to_socket_addrs()
+            .and_then(|mut found| found.next().ok_or_else(|| std::io::Error::other("no address")))
+            .doing(|| "resolving the address of the server".into())?;
+        let port = Port::reserve()?;
+        let (orders, waker) = std::io::pipe().doing(|| "making a pipe".into())?;
+        let shared = Arc::new(Shared { upstream, state: Mutex::default(), changed: Condvar::new(), waker });
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number()));
+        let listener = listener::start(address, orders, &shared)?;
+        Ok(FaultProxy { shared, port, listener: Some(listener) })
+    }
+
+    /// The URL with the proxy's address in place of its host and port.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Url`] if it has no `scheme://`.
+    pub fn url(&self, url: &str) -> Result<String> {
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| Error::Url(url.into()))?;
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let user = authority.rfind('@').map_or("", |at| &authority[..=at]);
+        Ok(format!("{scheme}://{user}{}{path}", self.address()))
+    }
+
+    /// Where the proxy listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port()).into()
+    }
+
+    /// The TCP port: below 32768.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// Lets something go wrong from now on. Of several faults that match a request, the one injected first happens.
+    pub fn inject(&self, fault: Fault) -> Injection {
+        let plan = Arc::new(Plan::new(fault));
+        self.shared.state.lock().plans.push(Arc::clone(&plan));
+        Injection::new(plan)
+    }
+
+    /// Refuses connections from now on, or accepts them again. Connections that are open stay so. Takes effect
+    /// before it returns.
+    pub fn refuse_connections(&self, refuse: bool) {
+        self.shared.refuse(refuse);
+    }
+
+    /// Resets all connections, on both sides ([`Action::Rst`]). They are closed when it returns.
+    pub fn cut_all(&self) {
+        self.shared.cut_all(Cut::Rst);
+    }
+
+    /// Closes all connections in an orderly way, on both sides ([`Action::Fin`]). They are closed when it returns.
+    pub fn close_all(&self) {
+        self.shared.cut_all(Cut::Fin);
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.state.lock().open.len()
+    }
+
+    /// What went through so far. A reply is counted before the client gets it.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.shared.state.lock().counts
+    }
+
+    /// Begins [`counts`](Self::counts) and [`requests`](Self::requests) anew. Connections keep their numbers.
+    pub fn reset_counts(&self) {
+        let State { counts, log, .. } = &mut *self.shared.state.lock();
+        *counts = Counts::default();
+        log.clear();
+    }
+
+    /// The requests so far, oldest first; of very many, the last 65536.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.state.lock().log.iter().cloned().collect()
+    }
+
+    /// Ends the proxy, and fails the test if a fault never happened: it tested nothing.
+    ///
+    /// # Panics
+    ///
+    /// If an injected fault never fired; the message names each.
+    #[track_caller]
+    pub fn finish(self) {
+        let complaints: Vec<String> = self.shared.state.lock().plans.iter().filter_map(|plan| plan.complaint()).collect();
+        assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.shared.state.lock().finished = true;
+        self.shared.wake();
+        // A thread of the proxy that panicked has printed why; a second panic here would abort the test.
+        let _ = self.listener.take().map(JoinHandle::join);
+    }
+}

@@ -1,0 +1,306 @@
+//! Where does a request or a reply of the MySQL protocol begin and end?
+//!
+//! Pure: bytes in, decisions out. Nothing here holds a socket.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::command::Command;
+use super::reply::{Reply, number};
+
+/// A packet of this payload length is continued by the next.
+pub(super) const FULL: usize = 0xff_ff_ff;
+const HEADER: usize = 4;
+
+const OK: u8 = 0x00;
+const ERR: u8 = 0xff;
+
+const CLIENT_COMPRESS: u32 = 1 << 5;
+const CLIENT_SSL: u32 = 1 << 11;
+const CLIENT_DEPRECATE_EOF: u32 = 1 << 24;
+const CLIENT_OPTIONAL_METADATA: u32 = 1 << 25;
+const CLIENT_ZSTD: u32 = 1 << 26;
+const CLIENT_QUERY_ATTRIBUTES: u32 = 1 << 27;
+
+/// What the proxy cannot read, or reads only without.
+const UNSUPPORTED: u32 = CLIENT_COMPRESS | CLIENT_SSL | CLIENT_OPTIONAL_METADATA | CLIENT_ZSTD | CLIENT_QUERY_ATTRIBUTES;
+
+/// One packet as it was on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Packet {
+    pub(super) raw: Vec<u8>,
+}
+
+impl Packet {
+    fn payload(&self) -> &[u8] {
+        &self.raw[HEADER..]
+    }
+
+    fn sequence(&self) -> u8 {
+        self.raw[3]
+    }
+
+    fn is_continued(&self) -> bool {
+        self.payload().len() == FULL
+    }
+}
+
+/// Cuts a stream of bytes into packets.
+#[derive(Debug, Default)]
+pub(super) struct Packets {
+    buffer: Vec<u8>,
+    taken: usize,
+}
+
+impl Packets {
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        self.buffer.drain(..self.taken);
+        self.taken = 0;
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    pub(super) fn next(&mut self) -> Option<Packet> {
+        let rest = &self.buffer[self.taken..];
+        let length = HEADER + usize::from(*rest.first()?) + (usize::from(*rest.get(1)?) << 8) + (usize::from(*rest.get(2)?) << 16);
+        let raw = rest.get(..length)?.to_vec();
+        self.taken += length;
+        Some(Packet { raw })
+    }
+
+    /// What is left and makes no whole packet.
+    pub(super) fn rest(&mut self) -> Vec<u8> {
+        self.buffer.split_off(std::mem::take(&mut self.taken))
+    }
+}
+
+/// What a packet from the client is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FromClient {
+    /// Not a request: the login, or data the server asked for. To be passed on.
+    Pass,
+    /// A part of a request that is not complete.
+    Part,
+    /// The last packet of a request.
+    Request { command: Command, text: Option<String> },
+}
+
+/// What a packet from the server is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FromServer {
+    /// The login, or nothing that was asked for. To be passed on.
+    Pass,
+    /// A part of the reply to the oldest unanswered request.
+    Part,
+    /// The last packet of that reply.
+    End,
+}
+
+/// One connection as both sides know it.
+#[derive(Debug, Default)]
+pub(super) struct Dialogue {
+    login: Login,
+    server_capabilities: u32,
+    deprecate_eof: bool,
+    /// The payload of an incomplete request.
+    request: Option<Vec<u8>>,
+    /// Replies that are not complete, oldest first, as a client may send the next request early; with the text of the
+    /// statement that is being prepared.
+    replies: VecDeque<(Reply, Option<String>)>,
+    reply_continues: bool,
+    statements: HashMap<u32, String>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Login {
+    #[default]
+    Greeting,
+    Response,
+    Authentication,
+    Done,
+}
+
+impl Dialogue {
+    pub(super) fn client_packet(&mut self, packet: &Packet) -> FromClient {
+        match self.login {
+            Login::Done => {}
+            Login::Greeting | Login::Authentication => return FromClient::Pass,
+            Login::Response => {
+                let client = number(packet.payload(), 0, 4).unwrap_or(0) as u32;
+                self.deprecate_eof = client & self.server_capabilities & CLIENT_DEPRECATE_EOF != 0;
+                self.login = Login::Authentication;
+                return FromClient::Pass;
+            }
+        }
+        if self.request.is_none() && packet.sequence() != 0 {
+            return FromClient::Pass;
+        }
+        let mut payload = self.request.take().unwrap_or_default();
+        payload.extend_from_slice(packet.payload());
+        if packet.is_continued() {
+            self.request = Some(payload);
+            return FromClient::Part;
+        }
+        self.request(&payload)
+    }
+
+    fn request(&mut self, payload: &[u8]) -> FromClient {
+        let command = Command::from_byte(payload.first().copied().unwrap_or(0));
+        let body = payload.get(1..).unwrap_or_default();
+        let statement = || number(body, 0, 4).map(|id| id as u32);
+        let text = match command {
+            Command::Query | Command::Prepare | Command::InitDb => Some(String::from_utf8_lossy(body).into_owned()),
+            Command::Execute => statement().and_then(|id| self.statements.get(&id).cloned()),
+            Command::CloseStatement => statement().and_then(|id| self.statements.remove(&id)),
+            _ => None,
+        };
+        if command.has_reply() {
+            let prepared = if command == Command::Prepare { text.clone() } else { None };
+            self.replies.push_back((Reply::to(command), prepared));
+        }
+        FromClient::Request { command, text }
+    }
+
+    /// Whether every request has its whole reply.
+    pub(super) fn is_answered(&self) -> bool {
+        self.replies.is_empty()
+    }
+
+    /// Takes a packet from the server; changes the greeting so that the connection stays readable.
+    pub(super) fn server_packet(&mut self, packet: &mut Packet) -> FromServer {
+        match self.login {
+            Login::Greeting => {
+                self.server_capabilities = restrict_greeting(&mut packet.raw[HEADER..]);
+                self.login = Login::Response;
+                return FromServer::Pass;
+            }
+            Login::Response | Login::Authentication => {
+                if matches!(packet.payload().first(), Some(&(OK | ERR))) {
+                    self.login = Login::Done;
+                }
+                return FromServer::Pass;
+            }
+            Login::Done => {}
+        }
+        let Some((reply, prepared)) = self.replies.front_mut() else { return FromServer::Pass };
+        // Only the first of several packets that make up one row begins with a marker.
+        let continues = std::mem::replace(&mut self.reply_continues, packet.is_continued());
+        let ends = !continues && reply.ends_with(packet.payload(), self.deprecate_eof);
+        self.statements.extend(reply.statement.zip(prepared.take_if(|_| reply.statement.is_some())));
+        if ends {
+            self.replies.pop_front();
+            return FromServer::End;
+        }
+        FromServer::Part
+    }
+}
+
+/// Takes the capabilities that the proxy cannot read out of the server's greeting, and returns those left.
+fn restrict_greeting(payload: &mut [u8]) -> u32 {
+    const PROTOCOL_10: u8 = 10;
+    if payload.first() != Some(&PROTOCOL_10) {
+        return 0;
+    }
+    let Some(version_end) = payload.iter().position(|&byte| byte == 0) else { return 0 };
+    // After the version: connection id (4), scramble (8), filler (1), capabilities (2), charset (1), status (2), capabilities (2).
+    let low = version_end + 1 + 4 + 8 + 1;
+    let high = low + 2 + 1 + 2;
+    if payload.len() < high + 2 {
+        return 0;
+    }
+    let offered = u32::from_le_bytes([payload[low], payload[low + 1], payload[high], payload[high + 1]]);
+    let left = offered & !UNSUPPORTED;
+    let bytes = left.to_le_bytes();
+    payload[low..low + 2].copy_from_slice(&bytes[..2]);
+    payload[high..high + 2].copy_from_slice(&bytes[2..]);
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(sequence: u8, payload: &[u8]) -> Packet {
+        let length = (payload.len() as u32).to_le_bytes();
+        Packet { raw: [&length[..3], &[sequence], payload].concat() }
+    }
+
+    fn greeting(capabilities: u32) -> Packet {
+        let caps = capabilities.to_le_bytes();
+        let parts: [&[u8]; 7] = [b"\x0a8.0\0", &[0; 4], &[1; 8], &[0], &caps[..2], &[0; 3], &caps[2..]];
+        packet(0, &parts.concat())
+    }
+
+    /// A dialogue after the login.
+    fn dialogue() -> Dialogue {
+        let mut dialogue = Dialogue::default();
+        dialogue.server_packet(&mut greeting(u32::MAX));
+        dialogue.client_packet(&packet(1, &[0; 32]));
+        assert_eq!(dialogue.server_packet(&mut packet(2, b"\x01\x03")), FromServer::Pass);
+        assert_eq!(dialogue.server_packet(&mut packet(3, &[OK, 0, 0])), FromServer::Pass);
+        dialogue
+    }
+
+    fn query(text: &str) -> FromClient {
+        FromClient::Request { command: Command::Query, text: Some(text.into()) }
+    }
+
+    #[test]
+    fn a_stream_is_cut_into_packets_wherever_it_was_split() {
+        let stream = [packet(0, b"one").raw, packet(1, b"").raw, packet(2, &[7; 300]).raw].concat();
+        for split in 0..stream.len() {
+            let mut packets = Packets::default();
+            let mut found = Vec::new();
+            for part in [&stream[..split], &stream[split..]] {
+                packets.feed(part);
+                found.extend(std::iter::from_fn(|| packets.next()));
+            }
+            assert_eq!(found, [packet(0, b"one"), packet(1, b""), packet(2, &[7; 300])], "split at {split}");
+            assert!(packets.rest().is_empty());
+        }
+    }
+
+    #[test]
+    fn the_server_offers_only_what_the_proxy_can_read() {
+        let mut offered = greeting(u32::MAX);
+        Dialogue::default().server_packet(&mut offered);
+        assert_eq!(offered, greeting(!UNSUPPORTED));
+        let mut error = packet(0, b"\xff\x10\x04Too many connections");
+        let before = error.clone();
+        Dialogue::default().server_packet(&mut error);
+        assert_eq!(error, before);
+    }
+
+    #[test]
+    fn a_request_is_complete_with_its_last_packet() {
+        let mut dialogue = dialogue();
+        let mut first = vec![b'a'; FULL];
+        first[0] = 3;
+        assert_eq!(dialogue.client_packet(&packet(0, &first)), FromClient::Part);
+        let FromClient::Request { text: Some(text), .. } = dialogue.client_packet(&packet(1, b"b")) else { panic!("a request") };
+        assert_eq!(text.len(), FULL);
+        assert!(text.ends_with("ab"));
+    }
+
+    #[test]
+    fn requests_sent_early_are_answered_in_order() {
+        let mut dialogue = dialogue();
+        assert_eq!(dialogue.client_packet(&packet(0, b"\x03DO 1")), query("DO 1"));
+        assert_eq!(dialogue.client_packet(&packet(0, b"\x03DO 2")), query("DO 2"));
+        for answered in [false, true] {
+            assert_eq!(dialogue.server_packet(&mut packet(1, &[OK, 0, 0, 2, 0])), FromServer::End);
+            assert_eq!(dialogue.is_answered(), answered);
+        }
+        assert_eq!(dialogue.server_packet(&mut packet(0, b"\xff\xbf\x0fidle")), FromServer::Pass, "nobody asked");
+    }
+
+    #[test]
+    fn a_row_of_several_packets_is_one_row() {
+        let mut dialogue = dialogue();
+        dialogue.client_packet(&packet(0, b"\x03SELECT 1"));
+        for payload in [&b"\x01"[..], b"\x03def", b"\xfe\0\0\x02\0"] {
+            assert_eq!(dialogue.server_packet(&mut packet(1, payload)), FromServer::Part);
+        }
+        assert_eq!(dialogue.server_packet(&mut packet(1, &[9; FULL])), FromServer::Part);
+        assert_eq!(dialogue.server_packet(&mut packet(1, b"\xff is data here")), FromServer::Part);
+        assert_eq!(dialogue.server_packet(&mut packet(1, b"\xfe\0\0\x02\0")), FromServer::End);
+    }
+}

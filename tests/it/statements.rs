@@ -1,0 +1,229 @@
+//! The driver's `Queryable`, without what it overlooks.
+
+use db_core::mysql::prelude::Queryable as _;
+use db_core::mysql::{self, Params};
+use db_core::prelude::*;
+use db_core::{Error, Result};
+use tests::{Bank, bank, code, deposit};
+
+type Method = (&'static str, fn(&mut Transaction<'_>, &str) -> mysql::Result<()>);
+
+/// Every method of the trait that collects its result, called through the trait.
+fn methods() -> Vec<Method> {
+    fn keep<T>(_: T) {}
+    vec![
+        ("query", |tx, sql| Queryable::query::<u32, _>(tx, sql).map(keep)),
+        ("query_opt", |tx, sql| Queryable::query_opt::<u32, _>(tx, sql).map(keep)),
+        ("query_first", |tx, sql| Queryable::query_first::<u32, _>(tx, sql).map(keep)),
+        ("query_first_opt", |tx, sql| Queryable::query_first_opt::<u32, _>(tx, sql).map(keep)),
+        ("query_map", |tx, sql| Queryable::query_map(tx, sql, |id: u32| id).map(keep)),
+        ("query_map_opt", |tx, sql| Queryable::query_map_opt(tx, sql, |id: std::result::Result<u32, _>| id.is_ok()).map(keep)),
+        ("query_fold", |tx, sql| Queryable::query_fold(tx, sql, 0, |sum, id: u32| sum + id).map(keep)),
+        ("query_fold_opt", |tx, sql| {
+            Queryable::query_fold_opt(tx, sql, 0, |sum, id: std::result::Result<u32, _>| sum + id.unwrap_or(0)).map(keep)
+        }),
+        ("query_drop", |tx, sql| Queryable::query_drop(tx, sql)),
+        ("exec", |tx, sql| Queryable::exec::<u32, _, _>(tx, sql, ()).map(keep)),
+        ("exec_opt", |tx, sql| Queryable::exec_opt::<u32, _, _>(tx, sql, ()).map(keep)),
+        ("exec_first", |tx, sql| Queryable::exec_first::<u32, _, _>(tx, sql, ()).map(keep)),
+        ("exec_first_opt", |tx, sql| Queryable::exec_first_opt::<u32, _, _>(tx, sql, ()).map(keep)),
+        ("exec_map", |tx, sql| Queryable::exec_map(tx, sql, (), |id: u32| id).map(keep)),
+        ("exec_map_opt", |tx, sql| Queryable::exec_map_opt(tx, sql, (), |id: std::result::Result<u32, _>| id.is_ok()).map(keep)),
+        ("exec_fold", |tx, sql| Queryable::exec_fold(tx, sql, (), 0, |sum, id: u32| sum + id).map(keep)),
+        ("exec_fold_opt", |tx, sql| {
+            Queryable::exec_fold_opt(tx, sql, (), 0, |sum, id: std::result::Result<u32, _>| sum + id.unwrap_or(0)).map(keep)
+        }),
+        ("exec_drop", |tx, sql| Queryable::exec_drop(tx, sql, ())),
+        ("exec_batch", |tx, sql| Queryable::exec_batch(tx, sql, [Params::Empty])),
+    ]
+}
+
+/// The driver reads the first row, and calls it a day.
+#[test]
+fn an_error_in_a_later_row_is_reported_by_every_method() {
+    for (name, method) in methods() {
+        let bank = bank();
+        let mut rival = bank.rival();
+        let error = bank
+            .db
+            .transaction(|tx| {
+                deposit(tx, 9, 1)?;
+                rival.wait_for_nine();
+                let read = method(tx, "SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE");
+                assert_eq!(read.as_ref().err().and_then(code), Some(1213), "{name}: {read:?}");
+                Ok::<_, Error>(())
+            })
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Deadlock, "{name}");
+        drop(rival);
+        assert_eq!(bank.balance(9), 100, "{name}");
+    }
+}
+
+#[test]
+fn an_error_in_a_later_result_is_reported_by_every_text_method() {
+    let bank = bank();
+    for (name, method) in methods().into_iter().filter(|(name, _)| name.starts_with("query")) {
+        let error = bank.db.transaction(|tx| {
+            let read = method(tx, "SELECT id FROM account; INSERT INTO account VALUES (1, 1)");
+            assert_eq!(read.as_ref().err().and_then(code), Some(1062), "{name}: {read:?}");
+            read
+        });
+        assert!(error.is_err(), "{name}");
+    }
+}
+
+#[test]
+fn an_error_behind_a_procedures_first_result_is_reported_by_every_method() {
+    let bank = bank();
+    bank.admin_query("CREATE PROCEDURE two_steps() BEGIN SELECT id FROM account; INSERT INTO account VALUES (1, 1); END");
+    for (name, method) in methods() {
+        bank.db
+            .transaction(|tx| {
+                let read = method(tx, "CALL two_steps()");
+                assert_eq!(read.as_ref().err().and_then(code), Some(1062), "{name}: {read:?}");
+                Ok::<_, Error>(())
+            })
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_row_that_does_not_convert_is_an_error_and_no_panic() {
+    let bank = bank();
+    for (name, method) in
+        methods().into_iter().filter(|(name, _)| !name.ends_with("_opt") && !name.ends_with("drop") && *name != "exec_batch")
+    {
+        for sql in ["SELECT 'abc'", "SELECT NULL"] {
+            bank.db
+                .transaction(|tx| {
+                    let read = method(tx, sql);
+                    assert!(matches!(read, Err(mysql::Error::FromRowError(_))), "{name}: {read:?}");
+                    // It is the reader's mistake: the transaction goes on.
+                    deposit(tx, 1, 1)
+                })
+                .unwrap();
+        }
+    }
+    assert_eq!(bank.balance(1), 100 + 2 * 8);
+    let error = bank.db.transaction(|tx| tx.query_first::<u32, _>("SELECT 'hunter2'")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Driver);
+    assert!(!format!("{error} {error:?}").contains("hunter2"));
+}
+
+#[test]
+fn streamed_results_arrive_whole() {
+    let bank = bank();
+    let ids = bank.db.transaction(|tx| {
+        let mut ids = Vec::new();
+        for row in tx.exec_iter("SELECT id FROM account WHERE id > ? ORDER BY id", (7,))? {
+            ids.push(mysql::from_row::<u32>(row?));
+        }
+        Ok::<_, Error>(ids)
+    });
+    assert_eq!(ids.unwrap(), [8, 9, 10]);
+}
+
+#[test]
+fn batches_insert_every_row_or_none() {
+    let bank = bank();
+    let insert = |rows: Vec<(u32, i64)>| bank.db.transaction(|tx| tx.exec_batch("INSERT INTO account VALUES (?, ?)", rows));
+    insert(vec![(21, 1), (22, 2)]).unwrap();
+    assert_eq!(insert(vec![(23, 1), (21, 2), (24, 3)]).unwrap_err().kind(), ErrorKind::UniqueViolation);
+    let ids: Vec<u32> = bank.admin().query("SELECT id FROM account WHERE id > 20").unwrap();
+    assert_eq!(ids, [21, 22]);
+}
+
+#[test]
+fn last_insert_id_and_affected_rows_are_the_last_statements() {
+    let bank = bank();
+    bank.db
+        .transaction(|tx| {
+            deposit(tx, 1, 1)?;
+            assert!(tx.last_insert_id().is_some_and(|id| id > 0));
+            tx.query_drop("UPDATE account SET balance = 7 WHERE id < 4")?;
+            assert_eq!((tx.affected_rows(), tx.last_insert_id()), (3, None));
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+}
+
+fn prepare(db: &Db, sql: &str) -> mysql::Statement {
+    db.transaction(|tx| tx.prep(sql)).unwrap()
+}
+
+#[test]
+fn a_prepared_statement_serves_its_connection_for_as_long_as_that_lives() {
+    let bank = bank();
+    let statement = prepare(&bank.db, "UPDATE account SET balance = balance + ? WHERE id = 1");
+    for _ in 0..3 {
+        bank.db.transaction(|tx| tx.exec_drop(&statement, (1,))).unwrap();
+    }
+    assert_eq!(bank.balance(1), 103);
+    bank.db.transaction(|tx| tx.close(statement.clone())).unwrap();
+}
+
+#[test]
+fn a_statement_of_another_connection_is_an_error_and_not_another_statements_result() {
+    let bank = bank();
+    let fork = bank.db.fork().unwrap();
+    let foreign = prepare(&fork, "SELECT 42");
+    let _own = prepare(&bank.db, "SELECT 7");
+    bank.db
+        .transaction(|tx| {
+            deposit(tx, 1, 1)?;
+            let error = tx.exec_first::<u32, _, _>(&foreign, ()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Driver);
+            assert!(error.to_string().contains("prepare it again"), "{error}");
+            assert_eq!(tx.close(foreign.clone()).unwrap_err().kind(), ErrorKind::Driver);
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    assert_eq!(bank.balance(1), 101);
+    assert_eq!(fork.transaction(|tx| tx.exec_first::<u32, _, _>(&foreign, ())).unwrap(), Some(42));
+}
+
+/// A restarted server numbers connections and statements from the start.
+#[test]
+fn a_statement_from_before_a_restart_is_an_error_even_if_the_numbers_come_again() {
+    let bank = bank();
+    let numbers = |statement: &mysql::Statement| (statement.connection_id(), statement.id());
+    bank.server.restart().unwrap();
+    let old = prepare(&bank.db, "SELECT 42");
+    let mut again = None;
+    for _ in 0..20 {
+        bank.server.restart().unwrap();
+        let new = prepare(&bank.db, "SELECT 7");
+        assert_ne!(numbers(&new), numbers(&old), "the pair of numbers was handed out twice");
+        if new.connection_id() == old.connection_id() {
+            again = Some(new);
+            break;
+        }
+    }
+    let new = again.expect("a connection number that comes again after a restart");
+    bank.db
+        .transaction(|tx| {
+            assert_eq!(tx.exec_first::<u32, _, _>(&new, ())?, Some(7));
+            assert_eq!(tx.exec_first::<u32, _, _>(&old, ()).unwrap_err().kind(), ErrorKind::Driver);
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn functions_that_return_the_drivers_error_can_be_annotated() {
+    #[transactional]
+    fn plain(tx: &mut Transaction<'_>, sql: &str) -> mysql::Result<Option<u32>> {
+        Ok(tx.query_first(sql)?)
+    }
+    fn generic<Q: Queryable>(queryable: &mut Q) -> mysql::Result<()> {
+        queryable.query_drop("UPDATE account SET balance = 1 WHERE id = 1")
+    }
+    let bank: Bank = bank();
+    assert_eq!(plain(&bank.db, "SELECT 1").unwrap(), Some(1));
+    let error: Error = plain(&bank.db, "nonsense").unwrap_err().into();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Syntax, Some(1064)));
+    let result: Result<()> = bank.db.transaction(|tx| Ok(generic(tx)?));
+    result.unwrap();
+    assert_eq!(bank.balance(1), 1);
+}

@@ -1,0 +1,167 @@
+//! What the tests have in common: a bank on a server of its own, and ways to hurt it.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests panic when something is not as it should be")]
+#![allow(missing_docs, reason = "read by those who write the tests")]
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use db_core::mysql::{self, Conn, prelude::Queryable as _};
+use db_core::prelude::*;
+use db_testkit::Server;
+
+/// A server, and a table `account` with ten accounts (1 to 10) of 100 each.
+pub struct Bank {
+    pub server: Server,
+    pub db: Db,
+}
+
+pub fn bank() -> Bank {
+    bank_on(Server::start().unwrap())
+}
+
+pub fn bank_on(server: Server) -> Bank {
+    let mut admin = server.connect().unwrap();
+    admin.query_drop("USE test").unwrap();
+    admin.query_drop("CREATE TABLE account (id INT PRIMARY KEY, balance INT NOT NULL) ENGINE=InnoDB").unwrap();
+    admin.query_drop("CREATE TABLE journal (n BIGINT AUTO_INCREMENT PRIMARY KEY, note VARCHAR(100) NOT NULL) ENGINE=InnoDB").unwrap();
+    let rows: Vec<String> = (1..=10).map(|id| format!("({id}, 100)")).collect();
+    admin.query_drop(format!("INSERT INTO account VALUES {}", rows.join(", "))).unwrap();
+    let db = Db::builder(&server.url()).retry(quick()).connect().unwrap();
+    Bank { server, db }
+}
+
+/// Three attempts, close together.
+pub fn quick() -> RetryPolicy {
+    RetryPolicy::default().base_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(20))
+}
+
+impl Bank {
+    /// A connection beside the library's, with autocommit.
+    pub fn admin(&self) -> Conn {
+        let mut conn = self.server.connect().unwrap();
+        conn.query_drop("USE test").unwrap();
+        conn
+    }
+
+    pub fn admin_query(&self, sql: &str) {
+        self.admin().query_drop(sql).unwrap();
+    }
+
+    pub fn balance(&self, id: u32) -> i64 {
+        self.admin().exec_first("SELECT balance FROM account WHERE id = ?", (id,)).unwrap().unwrap()
+    }
+
+    pub fn notes(&self) -> Vec<String> {
+        self.admin().query("SELECT note FROM journal ORDER BY n").unwrap()
+    }
+
+    /// Ends a session as an operator would, and waits until it is gone.
+    pub fn kill(&self, connection: u32) {
+        let mut admin = self.admin();
+        admin.query_drop(format!("KILL {connection}")).unwrap();
+        let gone = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id = {connection}");
+        eventually("the killed session is gone", || admin.query_first(&gone).unwrap() == Some(0));
+    }
+
+    /// The next two-row conflict with the caller ends in a deadlock that the caller loses.
+    pub fn rival(&self) -> Rival {
+        Rival::new(self.admin(), self.admin())
+    }
+}
+
+/// Changes an account, and leaves a note: what went missing, or came twice, shows in both.
+pub fn deposit(tx: &mut Transaction<'_>, id: u32, amount: i64) -> db_core::Result<()> {
+    tx.exec_drop("UPDATE account SET balance = balance + ? WHERE id = ?", (amount, id))?;
+    tx.exec_drop("INSERT INTO journal (note) VALUES (?)", (format!("{id} {amount:+}"),))
+}
+
+pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !happened() {
+        assert!(began.elapsed() < Duration::from_secs(10), "never happened: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Fails instead of hanging.
+pub fn within<R: Send + 'static>(limit: Duration, work: impl FnOnce() -> R + Send + 'static) -> R {
+    let (done, result) = channel();
+    let worker = thread::spawn(move || drop(done.send(work())));
+    match result.recv_timeout(limit) {
+        Ok(value) => value,
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("still not done after {limit:?}"),
+        Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => match worker.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => unreachable!("the worker sends before it ends"),
+        },
+    }
+}
+
+/// Another session that holds account 10 and much else, and goes for account 9 when told. A transaction that holds 9 and then wants 10
+/// deadlocks with it, and loses, having changed less.
+pub struct Rival {
+    go: Sender<()>,
+    thread: Option<JoinHandle<()>>,
+    watch: Conn,
+    id: u32,
+}
+
+impl Rival {
+    fn new(mut conn: Conn, watch: Conn) -> Self {
+        let (go, told): (Sender<()>, Receiver<()>) = channel();
+        let (ready, holds) = channel();
+        let id = conn.connection_id();
+        let thread = thread::spawn(move || {
+            conn.query_drop("BEGIN").unwrap();
+            conn.query_drop("UPDATE account SET balance = balance + 1000 WHERE id = 10").unwrap();
+            let many = vec!["('ballast')"; 200].join(", ");
+            conn.query_drop(format!("INSERT INTO journal (note) VALUES {many}")).unwrap();
+            ready.send(()).unwrap();
+            if told.recv().is_ok() {
+                // It waits for 9 until the other session has lost.
+                conn.query_drop("UPDATE account SET balance = balance WHERE id = 9").unwrap();
+            }
+            conn.query_drop("ROLLBACK").unwrap();
+        });
+        holds.recv().unwrap();
+        Self { go, thread: Some(thread), watch, id }
+    }
+
+    /// To be called by the transaction that holds 9: returns when the rival waits for it, so that touching 10 is a deadlock.
+    pub fn wait_for_nine(&mut self) {
+        self.go.send(()).unwrap();
+        let waits = format!(
+            "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_mysql_thread_id = {} AND trx_state = 'LOCK WAIT'",
+            self.id
+        );
+        for _ in 0..50 {
+            // The server renews this table only if nobody has read it for a tenth of a second.
+            thread::sleep(Duration::from_millis(110));
+            if self.watch.query_first(&waits).unwrap() == Some(1) {
+                return;
+            }
+        }
+        panic!("the rival does not wait for account 9");
+    }
+}
+
+impl Drop for Rival {
+    fn drop(&mut self) {
+        // An unspent rival gives up as its channel closes.
+        let (closed, _) = channel();
+        self.go = closed;
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            if !thread::panicking() {
+                ended.unwrap();
+            }
+        }
+    }
+}
+
+/// The code of the server's error, if it is one.
+pub fn code(error: &mysql::Error) -> Option<u16> {
+    if let mysql::Error::MySqlError(error) = error { Some(error.code) } else { None }
+}

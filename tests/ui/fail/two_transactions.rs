@@ -1,0 +1,9 @@
+use db_core::prelude::*;
+
+#[transactional]
+fn copy(from: &mut Transaction<'_>, to: &mut Transaction<'_>) -> db_core::Result<()> {
+    from.query_drop("DO 1")?;
+    to.query_drop("DO 1")
+}
+
+fn main() {}

@@ -1,0 +1,79 @@
+//! Every option.
+
+use std::time::Duration;
+
+use db_core::Isolation;
+use db_core::prelude::{Transaction, retry_on_disconnect, transactional};
+use db_core::{Db, RetryPolicy};
+
+const LEVEL: Isolation = Isolation::RepeatableRead;
+const ATTEMPTS: u32 = 2;
+
+struct Settings {
+    policy: RetryPolicy,
+    patience: Duration,
+}
+
+#[transactional(isolation = ReadCommitted)]
+fn read_committed(tx: &mut Transaction<'_>) -> db_core::Result<()> {
+    tx.query_drop("DO 1")
+}
+
+#[transactional(read_only, isolation = Isolation::Serializable)]
+fn by_path(tx: &mut Transaction<'_>) -> db_core::Result<()> {
+    tx.query_drop("DO 1")
+}
+
+#[transactional(isolation = self::LEVEL,)]
+fn by_constant(tx: &mut Transaction<'_>) -> db_core::Result<()> {
+    tx.query_drop("DO 1")
+}
+
+#[transactional(join)]
+fn joined(tx: &mut Transaction<'_>) -> db_core::Result<()> {
+    tx.query_drop("DO 1")
+}
+
+#[transactional()]
+fn none(tx: &mut Transaction<'_>) -> db_core::Result<()> {
+    tx.query_drop("DO 1")
+}
+
+#[retry_on_disconnect(
+    max_attempts = 5,
+    base_delay = Duration::from_millis(10),
+    max_delay = Duration::from_secs(1),
+    max_elapsed = settings.patience,
+)]
+#[transactional(isolation = ReadUncommitted, read_only)]
+fn all_settings(tx: &mut Transaction<'_>, settings: &Settings) -> db_core::Result<()> {
+    tx.exec_drop("DO ?", (settings.patience.as_secs(),))
+}
+
+#[retry_on_disconnect(policy = settings.policy)]
+#[transactional]
+fn policy(tx: &mut Transaction<'_>, settings: &Settings) -> db_core::Result<()> {
+    tx.exec_drop("DO ?", (settings.patience.as_secs(),))
+}
+
+#[retry_on_disconnect(max_attempts = ATTEMPTS + 1, policy = if ATTEMPTS > 1 { settings.policy } else { RetryPolicy::default() })]
+#[transactional]
+fn policy_and_setting(tx: &mut Transaction<'_>, settings: &Settings) -> db_core::Result<()> {
+    tx.exec_drop("DO ?", (settings.patience.as_secs(),))
+}
+
+fn calls(db: &Db) -> db_core::Result<()> {
+    let settings = Settings { policy: RetryPolicy::default(), patience: Duration::from_secs(1) };
+    read_committed(db)?;
+    by_path(db)?;
+    by_constant(db)?;
+    joined(db)?;
+    none(db)?;
+    all_settings(db, &settings)?;
+    policy(db, &settings)?;
+    policy_and_setting(db, &settings)
+}
+
+fn main() {
+    let _ = calls;
+}

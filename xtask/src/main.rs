@@ -1,0 +1,77 @@
+//! The commands of this repository: `cargo xtask demo` and `cargo xtask test`.
+//!
+//! They need a Rust toolchain and nothing else: what is missing is installed, and what cannot be installed is an error
+//! that gives the command to run by hand. In reading order: [`command`] runs a program and says so, [`server`] makes a
+//! database server available, [`tasks`] does the work.
+
+mod command;
+mod server;
+mod tasks;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Commands for working on this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run the demo against a throwaway server, which is installed if it is missing.
+    Demo(Demo),
+    /// Run all tests against real servers, which are installed if they are missing.
+    Test(Test),
+}
+
+#[derive(Args)]
+struct Demo {
+    /// How long to run.
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// How many threads work at the same time.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Use this database instead of a throwaway server.
+    #[arg(long)]
+    url: Option<String>,
+}
+
+#[derive(Args)]
+struct Test {
+    /// Against which server to test.
+    #[arg(long, value_enum, default_value_t = Servers::All)]
+    server: Servers,
+    /// Passed on to `cargo nextest run`.
+    #[arg(last = true)]
+    nextest: Vec<String>,
+}
+
+/// The servers that are tested against.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Servers {
+    /// MariaDB only.
+    Mariadb,
+    /// Oracle MySQL only.
+    Mysql,
+    /// MariaDB, then Oracle MySQL.
+    All,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Demo(demo) => tasks::demo(&demo),
+        Task::Test(test) => tasks::test(&test),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            error.exit_code()
+        }
+    }
+}

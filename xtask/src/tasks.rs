@@ -1,0 +1,74 @@
+//! What does each command do, step by step?
+
+use std::process::{Command, Stdio};
+
+use crate::command::{Error, Result, cargo, run};
+use crate::server::{self, MYSQL_ROOT, MySql};
+use crate::{Demo, Servers, Test};
+
+/// Names the server that the tests are to start.
+const SERVER: &str = "DB_TESTKIT_SERVER";
+
+pub(crate) fn demo(demo: &Demo) -> Result<()> {
+    if demo.url.is_none() {
+        server::mariadb()?;
+    }
+    let mut command = cargo();
+    command.args(["run", "--release", "--package", "examples", "--example", "demo", "--"]);
+    let options = [
+        ("--seconds", demo.seconds.map(|seconds| seconds.to_string())),
+        ("--threads", demo.threads.map(|threads| threads.to_string())),
+        ("--url", demo.url.clone()),
+    ];
+    for (name, value) in options {
+        command.args(value.map(|value| format!("{name}={value}")));
+    }
+    run(&mut command)
+}
+
+pub(crate) fn test(test: &Test) -> Result<()> {
+    let with_mariadb = test.server != Servers::Mysql;
+    // What cannot be had is better known before the first test than after the last.
+    if with_mariadb {
+        server::mariadb()?;
+    }
+    let mysql = if test.server == Servers::Mariadb { None } else { Some(server::mysql()?) };
+    nextest()?;
+
+    if with_mariadb {
+        println!("Tests against MariaDB");
+        run(nextest_run(test).env(SERVER, "mariadb"))?;
+    }
+    println!("Examples in the documentation");
+    run(cargo().args(["test", "--doc", "--workspace"]).env(SERVER, if with_mariadb { "mariadb" } else { "mysql" }))?;
+    if let Some(mysql) = mysql {
+        println!("Tests against MySQL");
+        let mut command = nextest_run(test);
+        command.env(SERVER, "mysql");
+        if let MySql::Root(root) = mysql {
+            command.env(MYSQL_ROOT, root);
+        }
+        run(&mut command)?;
+    }
+    Ok(())
+}
+
+fn nextest_run(test: &Test) -> Command {
+    let mut command = cargo();
+    command.args(["nextest", "run", "--workspace"]).args(&test.nextest);
+    command
+}
+
+/// Installs the test runner if it is missing.
+fn nextest() -> Result<()> {
+    let found = cargo().args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if found.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    println!("cargo-nextest is missing: installing it");
+    run(cargo().args(["install", "--locked", "cargo-nextest"])).map_err(|error| Error::Missing {
+        what: "cargo-nextest",
+        cause: error.to_string(),
+        by_hand: "cargo install --locked cargo-nextest".into(),
+    })
+}
