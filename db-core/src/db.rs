@@ -47,7 +47,7 @@ impl Db {
     /// Begins to describe a database by its URL: `mysql://user:password@host:port/database?option=value`, with the
     /// [driver's options](mysql::Opts::from_url).
     pub fn builder(url: &str) -> DbBuilder {
-        DbBuilder { url: url.into(), lock: None, retry: RetryPolicy::default(), lock_timeout: None, driver: Vec::new() }
+        DbBuilder { url: url.into(), lock: None, retry: RetryPolicy::default(), lock_timeout: None, ledger: false, driver: Vec::new() }
     }
 
     /// The same settings, with a connection and a lock of its own, connected.
@@ -80,6 +80,27 @@ impl Db {
     /// [`LockTimeout`](crate::ErrorKind::LockTimeout), [`ConnectionLost`](crate::ErrorKind::ConnectionLost).
     pub fn ping(&self) -> Result<()> {
         self.database().enter()?.session.ping()
+    }
+
+    /// Makes the commit ledger's table in the URL's database, unless it is there. To be called once, on a `Db` without
+    /// [`commit_ledger`](DbBuilder::commit_ledger), by a user with the privilege CREATE. The statement is
+    ///
+    /// ```sql
+    /// CREATE TABLE IF NOT EXISTS db_core_ledger (
+    ///     client BINARY(16) NOT NULL PRIMARY KEY,
+    ///     seq BIGINT UNSIGNED NOT NULL,
+    ///     touched TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP,
+    ///     KEY (touched)
+    /// ) ENGINE=InnoDB
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`ping`](Self::ping), and [`Config`](crate::ErrorKind::Config): the URL names no database.
+    pub fn install_ledger(&self) -> Result<()> {
+        let database = self.database();
+        let table = Settings::table(&database.settings.options)?;
+        database.enter()?.session.install_ledger(&table)
     }
 
     /// Closes the connection now. The next use opens another one.
@@ -142,6 +163,7 @@ pub struct DbBuilder {
     lock: Option<SharedLock>,
     retry: RetryPolicy,
     lock_timeout: Option<Duration>,
+    ledger: bool,
     driver: Vec<Box<dyn FnOnce(OptsBuilder) -> OptsBuilder>>,
 }
 
@@ -164,6 +186,17 @@ impl DbBuilder {
         self
     }
 
+    /// Whether COMMITs are recorded, so that one whose answer is lost is resolved instead of being [`CommitUnknown`]. Default false.
+    ///
+    /// It costs no round trip. It needs the table that [`Db::install_ledger`] makes, in the URL's database, and the privileges
+    /// SELECT, INSERT, UPDATE and DELETE on it.
+    ///
+    /// [`CommitUnknown`]: crate::ErrorKind::CommitUnknown
+    pub fn commit_ledger(mut self, on: bool) -> Self {
+        self.ledger = on;
+        self
+    }
+
     /// Changes the driver's own options, for what a URL cannot say: timeouts, TLS, a handler for LOCAL INFILE.
     ///
     /// Where they are silent, a dead server is noticed by TCP keepalive (10 seconds idle, then 3 probes 5 seconds apart) and, on Linux,
@@ -178,14 +211,15 @@ impl DbBuilder {
     ///
     /// # Errors
     ///
-    /// - [`Config`](crate::ErrorKind::Config): the URL cannot be understood.
+    /// - [`Config`](crate::ErrorKind::Config): the URL cannot be understood, or names no database for the commit ledger to be in.
     /// - [`ConnectFailed`](crate::ErrorKind::ConnectFailed): nobody answers, or not like a server.
     /// - [`Unavailable`](crate::ErrorKind::Unavailable): the server is full, or going down.
     /// - [`AccessDenied`](crate::ErrorKind::AccessDenied), [`UnknownDatabase`](crate::ErrorKind::UnknownDatabase): it refuses.
+    /// - [`UnknownTable`](crate::ErrorKind::UnknownTable): the commit ledger's table is missing; see [`Db::install_ledger`].
     pub fn connect(self) -> Result<Db> {
         let options = Settings::parse(&self.url)?;
         let options = self.driver.into_iter().fold(OptsBuilder::from_opts(options), |options, change| change(options));
-        let settings = Settings::new(options.into(), self.retry, self.lock_timeout);
+        let settings = Settings::new(options.into(), self.retry, self.lock_timeout, self.ledger)?;
         Db::open(Arc::new(settings), self.lock.unwrap_or_default())
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::classify::{self, CommitVerdict};
 use crate::link::{GUARD, NO_AUTOCOMMIT, PacketError, RELEASE_GUARD};
+use crate::resolve::{Lost, Resolution};
 use crate::session::Session;
 use crate::trace::event;
 use crate::{Error, ErrorKind, Result};
@@ -45,56 +46,83 @@ impl Session {
             self.state.lost = true;
             return Err(Error::new(ErrorKind::ConnectionLost, "the connection was closed before COMMIT").transient(true));
         };
-        let packet: &[&str] = match (guarded, self.keeps_guard) {
-            (true, _) => &[RELEASE_GUARD, COMMIT, NO_AUTOCOMMIT, GUARD],
-            (false, true) => &[COMMIT, GUARD],
-            (false, false) => &[COMMIT],
+        let target = match (&self.settings.ledger, &mut self.ledger) {
+            (Some(table), Some(ledger)) if !self.state.options.read_only => {
+                let target = ledger.target();
+                self.swap.clear();
+                ledger.swap(table, target, &mut self.swap);
+                Some(target)
+            }
+            _ => None,
         };
-        let commit = usize::from(guarded);
+        let mut packet = Packet::default();
+        packet.add_if(guarded, RELEASE_GUARD);
+        packet.add_if(target.is_some(), &self.swap);
+        let commit = packet.len;
+        packet.add_if(true, COMMIT);
+        packet.add_if(guarded, NO_AUTOCOMMIT);
+        packet.add_if(self.keeps_guard, GUARD);
         link.set_guard_armed(false);
-        match link.packet(packet) {
-            Ok(()) => {
+        let failed = match link.packet(packet.statements()) {
+            Ok(changed) => {
                 link.set_guard_armed(self.keeps_guard);
                 self.state.committed = true;
-                Ok(())
+                self.recorded(target, changed);
+                return Ok(());
             }
-            Err(failed) if failed.executed > commit => {
-                // Only setting the next guard failed: the next transaction sets its own.
-                self.state.committed = true;
-                Ok(())
-            }
-            Err(failed) if guarded && failed.no_such_savepoint() => {
-                let broken = self.state.broken();
-                Err(broken.and_rollback(self.roll_back_broken()))
-            }
-            Err(failed) => Err(self.commit_failed(failed, commit)),
+            Err(failed) => failed,
+        };
+        if failed.executed > commit {
+            // Committed. What the session is like after a failure behind COMMIT is not worth finding out.
+            link.abandon();
+            self.state.committed = true;
+            self.recorded(target, 1);
+            return Ok(());
         }
+        if guarded && failed.no_such_savepoint() {
+            let broken = self.state.broken();
+            return Err(broken.and_rollback(self.roll_back_broken()));
+        }
+        self.commit_failed(failed, commit, target)
     }
 
-    fn commit_failed(&mut self, failed: PacketError, commit: usize) -> Error {
+    /// What COMMIT's failure means, once all has been done to find out. `Ok`: it was executed after all.
+    fn commit_failed(&mut self, failed: PacketError, commit: usize, target: Option<u64>) -> Result<()> {
         let PacketError { executed, sent, error } = failed;
+        let verdict = classify::statement(&error);
         let refused_before = executed < commit && matches!(error, mysql::Error::MySqlError(_));
         if refused_before || sent <= commit || was_not_sent(&error) {
             self.state.note(&error);
-            let verdict = classify::statement(&error);
-            return Error::classified(&error, verdict.kind, verdict.transient).and_rollback(self.roll_back_unguarded());
+            let mut cause = Error::classified(&error, verdict.kind, verdict.transient);
+            if target.is_some() && self.moved(&error) {
+                cause = cause.transient(true);
+            }
+            return Err(cause.and_rollback(self.roll_back_unguarded()));
         }
-        match classify::commit(&error) {
-            CommitVerdict::Unknown if self.state.options.read_only => {
-                // There was nothing to commit.
-                self.state.lost = true;
-                self.settle();
-                Error::classified(&error, ErrorKind::ConnectionLost, true)
-            }
-            CommitVerdict::NotCommitted(verdict) => {
-                self.state.note(&error);
-                Error::classified(&error, verdict.kind, verdict.transient).and_rollback(self.roll_back_unguarded())
-            }
-            CommitVerdict::Unknown => {
+        if let CommitVerdict::NotCommitted(verdict) = classify::commit(&error) {
+            self.state.note(&error);
+            let cause = Error::classified(&error, verdict.kind, verdict.transient);
+            return Err(cause.and_rollback(self.roll_back_unguarded()));
+        }
+        // Nothing more is sent on this connection, which the server may still believe in.
+        let lost = self.link.as_ref().map(Lost::of);
+        self.state.lost = true;
+        self.settle();
+        if self.state.options.read_only {
+            // There was nothing to commit.
+            return Err(Error::classified(&error, verdict.kind, true));
+        }
+        let resolution = target.map_or(Resolution::Unknown, |target| self.resolve(target, lost));
+        event!(info, { resolution = ?resolution }, "the answer to COMMIT was lost");
+        match resolution {
+            Resolution::Committed => {
                 self.state.committed = true;
-                self.state.lost = true;
-                self.settle();
-                Error::classified(&error, ErrorKind::CommitUnknown, false)
+                Ok(())
+            }
+            Resolution::NotCommitted => Err(Error::classified(&error, verdict.kind, true)),
+            Resolution::Unknown => {
+                self.state.committed = true;
+                Err(Error::classified(&error, ErrorKind::CommitUnknown, false))
             }
         }
     }
@@ -112,7 +140,7 @@ impl Session {
         let link = self.link.as_mut()?;
         link.set_guard_armed(false);
         match link.packet(&[RELEASE_GUARD, ROLLBACK, NO_AUTOCOMMIT, GUARD]) {
-            Ok(()) => {
+            Ok(_) => {
                 link.set_guard_armed(true);
                 self.state.may_have_committed = false;
                 None
@@ -141,7 +169,7 @@ impl Session {
         let link = self.link.as_mut()?;
         link.set_guard_armed(false);
         match link.packet(if keeps_guard { &[ROLLBACK, GUARD] } else { &[ROLLBACK] }) {
-            Ok(()) => {
+            Ok(_) => {
                 link.set_guard_armed(keeps_guard);
                 None
             }
@@ -171,13 +199,13 @@ impl Session {
         let set = self.state.leave_scope();
         let (Some((level, savepoint)), None, Some(link)) = (set, &self.state.doom, &mut self.link) else { return };
         match link.packet(&[&format!("ROLLBACK TO SAVEPOINT {savepoint}")]) {
-            Ok(()) if self.state.guarded.is_some_and(|set_at| set_at >= level) => {
+            Ok(_) if self.state.guarded.is_some_and(|set_at| set_at >= level) => {
                 // The guard went with the savepoint, and the savepoint's being there vouches as the guard would have.
                 link.set_guard_armed(false);
                 self.state.guarded = None;
                 self.state.may_have_committed = false;
             }
-            Ok(()) => {}
+            Ok(_) => {}
             Err(failed) if failed.no_such_savepoint() => self.state.doom = Some(self.state.broken()),
             Err(failed) => {
                 self.state.note(&failed.error);
@@ -186,6 +214,26 @@ impl Session {
                 self.state.doom.get_or_insert_with(|| Error::classified(&failed.error, verdict.kind, verdict.transient));
             }
         }
+    }
+}
+
+/// The statements of one round trip at the end of a transaction.
+#[derive(Default)]
+struct Packet<'s> {
+    all: [&'s str; 5],
+    len: usize,
+}
+
+impl<'s> Packet<'s> {
+    fn add_if(&mut self, wanted: bool, statement: &'s str) {
+        if wanted {
+            self.all[self.len] = statement;
+            self.len += 1;
+        }
+    }
+
+    fn statements(&self) -> &[&'s str] {
+        &self.all[..self.len]
     }
 }
 

@@ -99,6 +99,12 @@ impl Error {
         self
     }
 
+    /// Says what to do.
+    pub(crate) fn hint(mut self, hint: &str) -> Self {
+        self.0.message = hint.into();
+        self
+    }
+
     /// Attaches the failure of the ROLLBACK that followed this error. The cause stays the cause.
     pub(crate) fn and_rollback(mut self, failure: Option<Error>) -> Self {
         self.0.rollback = failure;

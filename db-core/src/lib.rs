@@ -41,12 +41,14 @@ mod ending;
 mod error;
 mod hooks;
 mod inspect;
+mod ledger;
 mod link;
 mod lock;
 mod options;
 mod policy;
 mod prepared;
 mod redact;
+mod resolve;
 mod retry;
 mod scope;
 mod session;
@@ -88,8 +90,8 @@ pub mod __private {
     pub fn transactional<T, E: From<Error>>(
         scope: &Scope<'_>,
         options: TxOptions,
-        inspect: impl Fn(&E) -> Option<Fault>,
         body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+        inspect: impl Fn(&E) -> Option<Fault>,
     ) -> Result<T, E> {
         scope.run(&options, inspect, body)
     }
@@ -98,8 +100,8 @@ pub mod __private {
     pub fn retrying<T, E: From<Error>>(
         scope: &Scope<'_>,
         policy: impl FnOnce(RetryPolicy) -> RetryPolicy,
-        inspect: impl Fn(&E) -> Option<Fault>,
         body: impl FnMut(Attempt) -> Result<T, E>,
+        inspect: impl Fn(&E) -> Option<Fault>,
     ) -> Result<T, E> {
         scope.run_retrying(policy, inspect, body)
     }
@@ -109,8 +111,8 @@ pub mod __private {
         scope: &Scope<'_>,
         policy: impl FnOnce(RetryPolicy) -> RetryPolicy,
         options: TxOptions,
-        inspect: impl Fn(&E) -> Option<Fault>,
         body: impl FnMut(Attempt, &mut Transaction<'_>) -> Result<T, E>,
+        inspect: impl Fn(&E) -> Option<Fault>,
     ) -> Result<T, E> {
         scope.run_retrying_transaction(policy, &options, inspect, body)
     }

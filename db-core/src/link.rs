@@ -1,6 +1,5 @@
 //! One session on the server, in a known state.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mysql::Conn;
@@ -35,6 +34,8 @@ pub(crate) struct Link {
     guard_armed: bool,
     /// Cleared by the first failure that leaves the state unknown.
     known: bool,
+    /// Where the statements of a packet are put together.
+    joined: String,
 }
 
 /// A statement of a packet failed: which one, and how.
@@ -55,7 +56,15 @@ impl PacketError {
 
 impl Link {
     /// Connects: one round trip for the handshake, one for the session's settings.
-    pub(crate) fn open(settings: &Arc<Settings>) -> Result<Self> {
+    pub(crate) fn open(settings: &Settings) -> Result<Self> {
+        let link = Self::open_quick(settings)?;
+        socket::set_read_timeout(link.conn(), settings.read_timeout)
+            .map_err(|error| Error::new(ErrorKind::ConnectFailed, format!("the socket takes no read timeout: {error}")))?;
+        Ok(link)
+    }
+
+    /// A connection for short statements of our own: the handshake's read timeout stays.
+    pub(crate) fn open_quick(settings: &Settings) -> Result<Self> {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         let refused = |error: mysql::Error| {
             let verdict = classify::connect(&error);
@@ -70,15 +79,14 @@ impl Link {
             one_by_one: false,
             guard_armed: false,
             known: true,
+            joined: String::new(),
         };
         link.set_up().map_err(refused)?;
-        socket::set_read_timeout(link.conn(), settings.read_timeout)
-            .map_err(|error| Error::new(ErrorKind::ConnectFailed, format!("the socket takes no read timeout: {error}")))?;
         link.guard_armed = true;
         Ok(link)
     }
 
-    fn set_up(&mut self) -> mysql::Result<()> {
+    fn set_up(&mut self) -> mysql::Result<u64> {
         let statements = [NAMES, NO_AUTOCOMMIT, GUARD];
         match self.packet(&statements) {
             // A proxy that takes one statement at a time may call the second one a syntax error.
@@ -106,6 +114,11 @@ impl Link {
             Some(conn) => conn,
             None => unreachable!("the connection is taken only when the link is dropped"),
         }
+    }
+
+    /// Where this end of the connection is, as the server sees it if nobody translates addresses between them. `None`: not on the network.
+    pub(crate) fn local_port(&self) -> Option<u16> {
+        socket::local_port(self.conn())
     }
 
     /// A number no other link of this process has, unlike the server's connection id.
@@ -143,27 +156,41 @@ impl Link {
             }
     }
 
-    /// Executes statements of our own, which answer with no rows, in one round trip where the server allows it.
-    pub(crate) fn packet(&mut self, statements: &[&str]) -> Result<(), PacketError> {
+    /// Executes statements of our own in one round trip, where the server allows it. Returns how many rows they changed.
+    pub(crate) fn packet(&mut self, statements: &[&str]) -> Result<u64, PacketError> {
         match statements {
-            [] => Ok(()),
+            [] => Ok(0),
             [one] => self.send(one, 1),
             _ if self.one_by_one => {
+                let mut changed = 0;
                 for (executed, statement) in statements.iter().enumerate() {
-                    self.send(statement, 1).map_err(|failed| PacketError { executed, sent: executed + 1, ..failed })?;
+                    changed += self.send(statement, 1).map_err(|failed| PacketError { executed, sent: executed + 1, ..failed })?;
                 }
-                Ok(())
+                Ok(changed)
             }
-            _ => self.send(&statements.join("; "), statements.len()),
+            [first, rest @ ..] => {
+                let mut joined = std::mem::take(&mut self.joined);
+                joined.clear();
+                joined.push_str(first);
+                for statement in rest {
+                    joined.push_str("; ");
+                    joined.push_str(statement);
+                }
+                let result = self.send(&joined, statements.len());
+                self.joined = joined;
+                result
+            }
         }
     }
 
     /// Reads every result: an error in a later one is otherwise lost with the result.
-    fn send(&mut self, sql: &str, sent: usize) -> Result<(), PacketError> {
+    fn send(&mut self, sql: &str, sent: usize) -> Result<u64, PacketError> {
         let mut executed = 0;
+        let mut changed = 0;
         let result = (|| {
             let mut results = self.conn_mut().query_iter(sql)?;
             while let Some(rows) = results.iter() {
+                changed += rows.affected_rows();
                 for row in rows {
                     row?;
                 }
@@ -171,12 +198,15 @@ impl Link {
             }
             Ok(())
         })();
-        result.map_err(|error| {
-            if !matches!(error, mysql::Error::MySqlError(_)) {
-                self.abandon();
+        match result {
+            Ok(()) => Ok(changed),
+            Err(error) => {
+                if !matches!(error, mysql::Error::MySqlError(_)) {
+                    self.abandon();
+                }
+                Err(PacketError { executed, sent, error })
             }
-            PacketError { executed, sent, error }
-        })
+        }
     }
 }
 

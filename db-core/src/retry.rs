@@ -1,7 +1,7 @@
-//! One call, run again for as long as that is safe and of use. The only loop and the only sleep of the crate.
+//! One call, run again for as long as that is safe and of use. The only loop around a body, and the only sleep of the crate.
 
 use std::cell::RefCell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::database::Database;
 use crate::hooks::{self, Hook};
@@ -130,8 +130,9 @@ where
     if let Some(attempt) = outer_replays(database) {
         return (call.body)(attempt);
     }
-    let began = Instant::now();
-    let (mut runs, mut failures) = (0, 0);
+    let mut pace = Pace::new(*policy);
+    let began = pace.began;
+    let mut runs = 0;
     let mut reconnect = false;
     loop {
         let mut failed = None;
@@ -169,8 +170,7 @@ where
                 (failure, fault.kind(), error, seen.hooks)
             }
         };
-        let progress = Progress { runs, failures, elapsed: began.elapsed() };
-        let Next::After(delay) = policy.after_failure(failure, progress, fastrand::f64()) else {
+        let Some(delay) = pace.next(failure, runs) else {
             hooks::run(hooks);
             return Err(error);
         };
@@ -178,11 +178,38 @@ where
         // An attempt that is replayed has never been: its hooks and its error go before the next begins.
         drop(hooks);
         drop(error);
-        failures += u32::from(failure != Failure::Disconnected);
         reconnect = failure != Failure::Conflict;
-        if !delay.is_zero() {
-            std::thread::sleep(delay);
+        pause(delay);
+    }
+}
+
+/// When may what failed be tried again?
+pub(crate) struct Pace {
+    policy: RetryPolicy,
+    began: Instant,
+    failures: u32,
+}
+
+impl Pace {
+    pub(crate) fn new(policy: RetryPolicy) -> Self {
+        Self { policy, began: Instant::now(), failures: 0 }
+    }
+
+    /// The delay before the next try, or `None` if there is to be none.
+    pub(crate) fn next(&mut self, failure: Failure, runs: u32) -> Option<Duration> {
+        let progress = Progress { runs, failures: self.failures, elapsed: self.began.elapsed() };
+        self.failures += u32::from(failure != Failure::Disconnected);
+        match self.policy.after_failure(failure, progress, fastrand::f64()) {
+            Next::After(delay) => Some(delay),
+            Next::GiveUp => None,
         }
+    }
+}
+
+/// The crate's one sleep.
+pub(crate) fn pause(delay: Duration) {
+    if !delay.is_zero() {
+        std::thread::sleep(delay);
     }
 }
 

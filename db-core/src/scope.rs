@@ -21,7 +21,7 @@ use crate::{Attempt, Error, ErrorKind, Result, RetryPolicy, TxOptions};
 pub struct Scope<'a>(Inner<'a>);
 
 enum Inner<'a> {
-    Database(Database),
+    Database(Box<Database>),
     Open(Mutex<Open<'a>>),
 }
 
@@ -49,7 +49,7 @@ pub struct Transaction<'a> {
 
 impl<'a> Scope<'a> {
     pub(crate) fn of(database: Database) -> Scope<'static> {
-        Scope(Inner::Database(database))
+        Scope(Inner::Database(Box::new(database)))
     }
 
     /// The database, unless this is an open transaction.

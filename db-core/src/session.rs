@@ -7,6 +7,7 @@ use mysql::prelude::{AsStatement, Protocol, Queryable};
 use mysql::{Binary, Params, QueryResult, Row, Statement, Text, Value};
 
 use crate::classify::{self, After};
+use crate::ledger::Ledger;
 use crate::link::Link;
 use crate::settings::Settings;
 use crate::state::State;
@@ -19,13 +20,17 @@ const KEPT_PARAMETERS: usize = 64 << 10;
 
 /// A `Db`'s connection, open or not, and the transaction on it.
 pub(crate) struct Session {
-    settings: Arc<Settings>,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) link: Option<Link>,
     /// Opened in place of `link` while a result that might borrow `link` could still be alive.
     fresh: Option<Link>,
     pub(crate) state: State,
     /// Somebody does what only the guard can watch, so that it is set again together with each COMMIT.
     pub(crate) keeps_guard: bool,
+    /// This client's row of the commit ledger, once it has one.
+    pub(crate) ledger: Option<Ledger>,
+    /// Where the statement for that row is put together.
+    pub(crate) swap: String,
 }
 
 /// What is to be known of a transaction that has ended, by whoever might run it again.
@@ -38,7 +43,15 @@ pub(crate) struct Aftermath {
 
 impl Session {
     pub(crate) fn new(settings: Arc<Settings>) -> Self {
-        Self { settings, link: None, fresh: None, state: State::new(TxOptions::new()), keeps_guard: false }
+        Self {
+            settings,
+            link: None,
+            fresh: None,
+            state: State::new(TxOptions::new()),
+            keeps_guard: false,
+            ledger: None,
+            swap: String::new(),
+        }
     }
 
     /// Opens a connection unless there is one that works, as far as can be told without a round trip.
@@ -50,7 +63,11 @@ impl Session {
         let link = Link::open(&self.settings)?;
         event!(debug, { connection = link.conn().connection_id() }, "connected");
         self.link = Some(link);
-        Ok(())
+        match self.enroll() {
+            // Nothing can be committed here, and nothing has to be recorded.
+            Err(error) if error.kind() == ErrorKind::ReadOnlyServer => Ok(()),
+            enrolled => enrolled.inspect_err(|_| self.link = None),
+        }
     }
 
     pub(crate) fn close(&mut self) {

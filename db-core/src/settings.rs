@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mysql::{Opts, OptsBuilder, UrlError};
 
+use crate::ledger::Table;
 use crate::{Error, ErrorKind, Result, RetryPolicy};
 
 /// The server's own limit shall be the one that is met: this is MySQL's default, and above MariaDB's.
@@ -24,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) read_timeout: Option<Duration>,
     pub(crate) retry: RetryPolicy,
     pub(crate) lock_timeout: Option<Duration>,
+    /// Where COMMITs are recorded, if they are.
+    pub(crate) ledger: Option<Table>,
 }
 
 impl Settings {
@@ -45,7 +48,8 @@ impl Settings {
     }
 
     /// `options` as the user gave them, completed where they are silent.
-    pub(crate) fn new(options: Opts, retry: RetryPolicy, lock_timeout: Option<Duration>) -> Self {
+    pub(crate) fn new(options: Opts, retry: RetryPolicy, lock_timeout: Option<Duration>, ledger: bool) -> Result<Self> {
+        let ledger = if ledger { Some(Self::table(&options)?) } else { None };
         let read_timeout = options.get_read_timeout().copied();
         let mut builder = OptsBuilder::from_opts(options.clone())
             // Both would cost round trips at each connect, and the socket would leave the address given.
@@ -65,6 +69,15 @@ impl Settings {
         {
             builder = builder.tcp_user_timeout_ms(options.get_tcp_user_timeout_ms().or(Some(USER_TIMEOUT_MS)));
         }
-        Self { options: builder.into(), read_timeout, retry, lock_timeout }
+        Ok(Self { options: builder.into(), read_timeout, retry, lock_timeout, ledger })
+    }
+
+    /// The ledger's table is where the URL says, wherever a body may go with USE.
+    pub(crate) fn table(options: &Opts) -> Result<Table> {
+        let database = options.get_db_name().filter(|name| !name.is_empty());
+        database.map(Table::within).ok_or_else(|| {
+            let message = "the commit ledger is a table in the URL's database, and the URL names none";
+            Error::new(ErrorKind::Config, message)
+        })
     }
 }

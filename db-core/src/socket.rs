@@ -1,5 +1,6 @@
 //! What the socket under a connection knows, and the driver does not say.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -38,6 +39,11 @@ pub(crate) fn silence(conn: &Conn) {
 
 pub(crate) fn set_read_timeout(conn: &Conn, timeout: Option<Duration>) -> std::io::Result<()> {
     Ok(sockopt::set_socket_timeout(fd(conn), sockopt::Timeout::Recv, timeout)?)
+}
+
+pub(crate) fn local_port(conn: &Conn) -> Option<u16> {
+    let address = SocketAddr::try_from(rustix::net::getsockname(fd(conn)).ok()?).ok()?;
+    Some(address.port())
 }
 
 #[allow(unsafe_code, reason = "the driver gives its socket as a number only, and rustix takes no numbers")]

@@ -2,28 +2,28 @@
 //!
 //! ```text
 //! #[transactional]
-//! fn rename(tx: &mut Transaction<'_>, id: u64, name: String) -> Result<(), E> { BODY }
+//! fn rename(tx: &mut Transaction<'_>, id: &u64, name: String) -> Result<(), E> { BODY }
 //! ```
 //!
 //! becomes
 //!
 //! ```text
-//! fn rename(tx: &Scope<'_>, id: u64, name: String) -> Result<(), E> {
-//!     transactional(tx, TxOptions::new(), |error| __inspect!(error), |tx: &mut Transaction<'_>| -> Result<(), E> { BODY })
+//! fn rename(tx: &Scope<'_>, id: &u64, name: String) -> Result<(), E> {
+//!     transactional(tx, TxOptions::new(), |tx: &mut Transaction<'_>| -> Result<(), E> { BODY }, |error| __inspect!(error))
 //! }
 //! ```
 //!
 //! and with `#[retry_on_disconnect(max_attempts = 5)]` above
 //!
 //! ```text
-//! fn rename(tx: &Scope<'_>, id: u64, name: String) -> Result<(), E> {
+//! fn rename(tx: &Scope<'_>, id: &u64, name: String) -> Result<(), E> {
 //!     retrying_transactional(
-//!         tx, |policy| policy.max_attempts(5), TxOptions::new(), |error| __inspect!(error),
+//!         tx, |policy| policy.max_attempts(5), TxOptions::new(),
 //!         |_, tx: &mut Transaction<'_>| -> Result<(), E> {
-//!             let id = Clone::clone(&id);
 //!             let name = Clone::clone(&name);
 //!             match () { () => { BODY } }
 //!         },
+//!         |error| __inspect!(error),
 //!     )
 //! }
 //! ```
@@ -56,7 +56,7 @@ pub(crate) fn expand(wrapper: Wrapper, runtime: &Runtime) -> TokenStream {
     let result = nameable(&function.sig.output);
     let block = with_fresh(&fresh, block);
     let inspect = quote_spanned!(at=> |error| #db_core::__inspect!(error));
-    let (name, parameters, before_inspect) = match kind {
+    let (name, parameters, options) = match kind {
         Kind::Transactional(kind) => {
             let options = transaction_options(kind.options, &db_core);
             ("transactional", quote_spanned!(at=> #transaction), options)
@@ -79,10 +79,9 @@ pub(crate) fn expand(wrapper: Wrapper, runtime: &Runtime) -> TokenStream {
     let db_core_there = runtime.path(first);
     let name = Ident::new(name, first);
     let run = quote_spanned!(first=> #db_core_there::__private::#name);
-    let arguments = quote_spanned!(last=> (#scope, #before_inspect, #inspect, body));
-    // The body comes first: what `__inspect!` looks into is known once the compiler has seen the body's return type.
-    let body = quote_spanned!(at=> let body = |#parameters| #result #block; #run #arguments);
-    let mut outer = Group::new(Delimiter::Brace, body);
+    // The closure before `__inspect!`: what that looks into is known once the compiler has seen the closure's return type.
+    let arguments = quote_spanned!(last=> (#scope, #options, |#parameters| #result #block, #inspect));
+    let mut outer = Group::new(Delimiter::Brace, quote_spanned!(at=> #run #arguments));
     outer.set_span(hidden(block.span()));
     function.body = Body::Block(outer);
     function.into_token_stream()

@@ -48,8 +48,7 @@ pub(crate) fn replay(mut parameter: PatType, index: usize) -> Replayed {
         Pat::Ident(pat) if is_plain(pat) && pat.mutability.is_none() && passing == Passing::Shared => {
             return Replayed { name: pat.ident.clone(), caller: parameter, fresh: None };
         }
-        // `on = store.db` sees the parameters, so they keep their names; but for one that begins with `_`, which clippy would not see
-        // used in the open.
+        // `on = store.db` sees the parameters, so they keep their names. Not one that begins with `_`: clippy would see it used.
         Pat::Ident(pat) if is_plain(pat) && !pat.ident.unraw().to_string().starts_with('_') => pat.ident.clone(),
         pat => hidden_name(pat, &format!("argument{index}")),
     };

@@ -66,15 +66,14 @@ where
             where
                 T: Copy,
             {
-                let body = |tx: &mut Transaction<'_>| -> Result<(), BankError> {
-                    debit(tx, from, amount)?;
-                    Ok(())
-                };
                 ::db_core::__private::transactional(
                     tx,
                     ::db_core::__private::TxOptions::new(),
+                    |tx: &mut Transaction<'_>| -> Result<(), BankError> {
+                        debit(tx, from, amount)?;
+                        Ok(())
+                    },
                     |error| ::db_core::__inspect!(error),
-                    body,
                 )
             }
         "#]],
@@ -102,26 +101,25 @@ fn rename(tx: &mut Transaction<'_>, attempt: Attempt, id: &u64, rows: &mut Vec<R
                 argument5: (u8, u8),
                 _: Job,
             ) -> Result<u64> {
-                let body = |attempt: Attempt, tx: &mut Transaction<'_>| -> Result<u64> {
-                    let rows = &mut *rows;
-                    let mut name = ::core::clone::Clone::clone(&name);
-                    let (a, b) = ::core::clone::Clone::clone(&argument5);
-                    match () {
-                        () => {
-                            name.push('!');
-                            tx.exec_drop("...", (id, name))?;
-                            Ok(1)
-                        }
-                    }
-                };
                 ::db_core::__private::retrying_transactional(
                     tx,
                     |policy| policy.max_attempts(5).base_delay(Duration::from_millis(10)),
                     ::db_core::__private::TxOptions::new()
                         .isolation(::db_core::__private::Isolation::ReadCommitted)
                         .read_only(true),
+                    |attempt: Attempt, tx: &mut Transaction<'_>| -> Result<u64> {
+                        let rows = &mut *rows;
+                        let mut name = ::core::clone::Clone::clone(&name);
+                        let (a, b) = ::core::clone::Clone::clone(&argument5);
+                        match () {
+                            () => {
+                                name.push('!');
+                                tx.exec_drop("...", (id, name))?;
+                                Ok(1)
+                            }
+                        }
+                    },
                     |error| ::db_core::__inspect!(error),
-                    body,
                 )
             }
         "#]],
@@ -140,13 +138,12 @@ fn count(_tx: &mut Transaction<'_>, table: &str) -> Result<u64> {
 ",
         &expect![[r#"
             fn count(_tx: &::db_core::__private::Scope<'_>, table: &str) -> Result<u64> {
-                let body = |_, _tx: &mut Transaction<'_>| -> Result<u64> { Ok(1) };
                 ::db_core::__private::retrying_transactional(
                     _tx,
                     |policy| policy,
                     ::db_core::__private::TxOptions::new(),
+                    |_, _tx: &mut Transaction<'_>| -> Result<u64> { Ok(1) },
                     |error| ::db_core::__inspect!(error),
-                    body,
                 )
             }
         "#]],
@@ -164,14 +161,13 @@ fn in_batches(db: &Db, settings: &Settings, attempt: Attempt) -> db_core::Result
 ",
         &expect![[r#"
             fn in_batches(db: &Db, settings: &Settings) -> db_core::Result<()> {
-                let body = |attempt: Attempt| -> db_core::Result<()> {
-                    db.transaction(|tx| work(tx, attempt))
-                };
                 ::db_core::__private::retrying(
                     db,
                     |_| settings.policy.max_attempts(2),
+                    |attempt: Attempt| -> db_core::Result<()> {
+                        db.transaction(|tx| work(tx, attempt))
+                    },
                     |error| ::db_core::__inspect!(error),
-                    body,
                 )
             }
         "#]],
@@ -190,12 +186,11 @@ pub fn new_row(&self, tx: &mut Transaction<'_>, name: &str) -> Result<(), Error>
         &expect![[r#"
             impl Store {
                 pub fn new_row(&self, name: &str) -> Result<(), Error> {
-                    let body = |tx: &mut Transaction<'_>| -> Result<(), Error> { insert(tx, name) };
                     ::db_core::__private::transactional(
                         &self.db,
                         ::db_core::__private::TxOptions::new().join(true),
+                        |tx: &mut Transaction<'_>| -> Result<(), Error> { insert(tx, name) },
                         |error| ::db_core::__inspect!(error),
-                        body,
                     )
                 }
             }
@@ -220,28 +215,27 @@ fn finish(mut self: Arc<Self>, tx: &mut Transaction<'_>) -> Result<()> {
         &expect![[r#"
             impl Store {
                 fn finish(self: Arc<Self>, tx: &::db_core::__private::Scope<'_>) -> Result<()> {
-                    let body = |_, tx: &mut Transaction<'_>| -> Result<()> {
-                        let mut this = ::core::clone::Clone::clone(&self);
-                        match () {
-                            () => {
-                                tx.query_drop(format!("... {}", this.name))?;
-                                self::log();
-                                impl Other {
-                                    fn get(self) -> u8 {
-                                        self.0
-                                    }
-                                }
-                                tx.after_commit(move || drop(this));
-                                Ok(())
-                            }
-                        }
-                    };
                     ::db_core::__private::retrying_transactional(
                         tx,
                         |policy| policy,
                         ::db_core::__private::TxOptions::new(),
+                        |_, tx: &mut Transaction<'_>| -> Result<()> {
+                            let mut this = ::core::clone::Clone::clone(&self);
+                            match () {
+                                () => {
+                                    tx.query_drop(format!("... {}", this.name))?;
+                                    self::log();
+                                    impl Other {
+                                        fn get(self) -> u8 {
+                                            self.0
+                                        }
+                                    }
+                                    tx.after_commit(move || drop(this));
+                                    Ok(())
+                                }
+                            }
+                        },
                         |error| ::db_core::__inspect!(error),
-                        body,
                     )
                 }
             }
@@ -264,15 +258,13 @@ fn named<'t, 'c>(#[allow(unused)] mut tx: &'t mut db_core::Transaction<'c>, name
                 tx: &'t ::db_core::__private::Scope<'_>,
                 name: &'t str,
             ) -> Result<&'t str> {
-                let body = |
-                    #[allow(unused)]
-                    mut tx: &'_ mut db_core::Transaction<'_>,
-                | -> Result<&'t str> { Ok(name) };
                 ::db_core::__private::transactional(
                     tx,
                     ::db_core::__private::TxOptions::new(),
+                    |#[allow(unused)] mut tx: &'_ mut db_core::Transaction<'_>| -> Result<&'t str> {
+                        Ok(name)
+                    },
                     |error| ::db_core::__inspect!(error),
-                    body,
                 )
             }
         "#]],
@@ -294,12 +286,11 @@ fn ids(_: &mut Transaction<'_>) -> Result<impl Iterator<Item = u64> + use<>, Err
                 tx: &::db_core::__private::Scope<'_>,
             ) -> Result<impl Iterator<Item = u64> + use<>, Error> {
                 #![allow(unused)]
-                let body = |_: &mut Transaction<'_>| -> Result<_, Error> { Ok(0..3) };
                 ::db_core::__private::transactional(
                     tx,
                     ::db_core::__private::TxOptions::new(),
+                    |_: &mut Transaction<'_>| -> Result<_, Error> { Ok(0..3) },
                     |error| ::db_core::__inspect!(error),
-                    body,
                 )
             }
         "#]],
@@ -318,13 +309,12 @@ fn insert(tx: &mut Transaction<'_>) -> Result<()> {
 ",
         &expect![[r#"
             fn insert(tx: &::db_core::__private::Scope<'_>) -> Result<()> {
-                let body = |_, tx: &mut Transaction<'_>| -> Result<()> { Ok(()) };
                 ::db_core::__private::retrying_transactional(
                     tx,
                     |policy| policy,
                     ::db_core::__private::TxOptions::new(),
+                    |_, tx: &mut Transaction<'_>| -> Result<()> { Ok(()) },
                     |error| ::db_core::__inspect!(error),
-                    body,
                 )
             }
             ::core::compile_error! {

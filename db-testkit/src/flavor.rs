@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::process::with_parent_death_signal;
 use crate::{Error, Result};
 
 /// A family of servers.
@@ -83,16 +84,17 @@ impl Program {
         }
     }
 
-    /// A command that becomes the program: `chroot` replaces itself, so the process id is the server's.
+    /// A command that becomes the program, and ends with this process: `chroot` replaces itself, so the process id is
+    /// the server's.
     pub(crate) fn command(&self) -> Command {
-        match &self.root {
+        with_parent_death_signal(match &self.root {
             None => Command::new(&self.path),
             Some(root) => {
                 let mut command = Command::new(in_path("chroot").unwrap_or_else(|| "chroot".into()));
                 command.arg(root).arg(&self.path);
                 command
             }
-        }
+        })
     }
 }
 

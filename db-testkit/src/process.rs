@@ -23,14 +23,11 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts the command with its output appended to `log`.
-    pub(crate) fn spawn(command: Command, log: &Path) -> Result<Process> {
-        let mut command = with_parent_death_signal(command);
+    pub(crate) fn spawn(mut command: Command, log: &Path) -> Result<Process> {
         let output = File::options().create(true).append(true).open(log).doing(|| format!("opening {}", log.display()))?;
         let errors = output.try_clone().doing(|| "duplicating a file descriptor".into())?;
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
-        let program = command.get_program().to_string_lossy().into_owned();
-        let child = spawn_from_lasting_thread(command).doing(|| format!("starting {program}"))?;
-        Ok(Process { child })
+        Ok(Process { child: spawn(command)? })
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -102,9 +99,11 @@ impl Drop for Process {
     }
 }
 
-/// Lets the kernel kill the server if this process ends without running destructors (SIGKILL, a time limit of the
-/// test runner). `setpriv` replaces itself by the command, so the process id is the server's.
-fn with_parent_death_signal(command: Command) -> Command {
+/// Makes a command one whose process ends with this one. To be called before its input and output are set.
+///
+/// The kernel kills it if this process ends without running destructors (SIGKILL, a time limit of the test runner).
+/// `setpriv` replaces itself by the command, so the process id is the command's.
+pub(crate) fn with_parent_death_signal(command: Command) -> Command {
     static SETPRIV: OnceLock<Option<std::path::PathBuf>> = OnceLock::new();
     let setpriv = SETPRIV.get_or_init(|| {
         // BusyBox has a setpriv too, which does not know the option.
@@ -118,9 +117,14 @@ fn with_parent_death_signal(command: Command) -> Command {
     wrapped
 }
 
-/// Linux sends the parent death signal when the *thread* that started the child ends. A test thread may end before
-/// its server is dropped, so all servers are started by one thread that lasts as long as the process.
-fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
+/// Starts a command on a thread that lasts as long as the process. Linux sends the parent death signal when the *thread*
+/// that started the child ends, and a test thread may end before its server is dropped.
+pub(crate) fn spawn(command: Command) -> Result<Child> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    spawn_on_launcher(command).doing(|| format!("starting {program}"))
+}
+
+fn spawn_on_launcher(command: Command) -> io::Result<Child> {
     type Job = (Command, Sender<io::Result<Child>>);
     static LAUNCHER: OnceLock<Sender<Job>> = OnceLock::new();
     let gone = |_| io::Error::other("the thread that starts servers has ended");

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::error::Doing;
 use crate::flavor::Program;
+use crate::process::spawn;
 use crate::{Error, Flavor, Result};
 
 /// Raised when a template made by an older version of this file must not be used.
@@ -257,7 +258,7 @@ fn initialize(program: &Program, mut command: Command, building: &Path, data: &P
         .stdin(Stdio::piped())
         .stdout(output)
         .stderr(errors);
-    let mut child = command.spawn().doing(|| format!("starting {}", program.path.display()))?;
+    let mut child = spawn(command)?;
     // A server that died without reading its input has said why in its log: that is the error to report.
     let written = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
     let status = child.wait().doing(|| "waiting for the server".into())?;

@@ -16,6 +16,13 @@ fn shared_with_an_argument<'t>(tx: &'t mut Transaction<'t>, name: &'t str) -> db
     Ok(View(name))
 }
 
+#[transactional]
+fn lent_back<'r>(tx: &mut Transaction<'_>, rows: &'r mut Vec<u64>) -> db_core::Result<&'r mut u64> {
+    tx.query_drop("DO 1")?;
+    rows.push(1);
+    Ok(&mut rows[0])
+}
+
 #[retry_on_disconnect]
 #[transactional]
 fn retried<'t, 'n: 't>(tx: &'t mut Transaction<'_>, name: &'n str, view: View<'n>) -> db_core::Result<View<'n>>
@@ -50,6 +57,7 @@ impl<'a> View<'a> {
 fn calls(db: &Db) -> db_core::Result<()> {
     let name = "name".to_owned();
     let view = shared_with_an_argument(db, named(db, &name)?)?;
+    *lent_back(db, &mut vec![])? += 1;
     retried(db, &name, view.clone())?.outlives_the_call(db)?;
     view.elided(db, "other")?;
     Ok(())

@@ -1,0 +1,166 @@
+//! Which attempt to commit has won? Decided from numbers alone.
+//!
+//! Every COMMIT carries a compare-and-swap of one row, that of this client: from the *base*, the last value known to be
+//! committed, to a *target* that was never used before. Whatever races, one attempt at most can win from a base, and the value
+//! left behind names it. The rest of the protocol is in `resolve`.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+/// A row that nobody has changed for longer is swept by whoever opens a connection.
+const SWEPT_AFTER_DAYS: u32 = 7;
+
+/// A row that its own client has not changed for longer is not relied on: it may have been swept.
+const RELIED_ON_FOR: Duration = Duration::from_secs(12 * 3600);
+
+/// The clients' table, in the database of the URL.
+#[derive(Debug, Clone)]
+pub(crate) struct Table(String);
+
+/// One client's row, as far as the client knows it.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    client: u128,
+    base: u64,
+    last: u64,
+    /// The process that made the row. A child of fork(2) has the same memory, and must have another row.
+    process: u32,
+    changed: Instant,
+}
+
+/// What the row says of an attempt whose answer was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    /// It holds the attempt's target: committed.
+    Committed,
+    /// It holds the base: not committed so far. Only a fence makes that final.
+    Open,
+    /// It holds a fence: not committed, and never will be.
+    Fenced,
+    /// It is gone, or holds what nobody here has written.
+    Unexplained,
+}
+
+impl Table {
+    /// In the given database, wherever the session may have gone with USE.
+    pub(crate) fn within(database: &str) -> Self {
+        Self(format!("`{}`.db_core_ledger", database.replace('`', "``")))
+    }
+
+    pub(crate) fn create(&self) -> String {
+        format!(
+            "CREATE TABLE IF NOT EXISTS {} (client BINARY(16) NOT NULL PRIMARY KEY, seq BIGINT UNSIGNED NOT NULL, \
+             touched TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, KEY (touched)) ENGINE=InnoDB",
+            self.0
+        )
+    }
+
+    /// Reads without locking; the rows found are deleted one by one, so that no live one is waited for.
+    pub(crate) fn stale(&self) -> String {
+        format!("SELECT HEX(client) FROM {} WHERE touched < NOW() - INTERVAL {SWEPT_AFTER_DAYS} DAY LIMIT 100", self.0)
+    }
+
+    pub(crate) fn delete(&self, client: &str) -> String {
+        format!("DELETE FROM {} WHERE client = x'{client}' AND touched < NOW() - INTERVAL {SWEPT_AFTER_DAYS} DAY", self.0)
+    }
+}
+
+impl Ledger {
+    /// A client nobody has been before.
+    pub(crate) fn new(client: u128) -> Self {
+        Self { client, base: 0, last: 0, process: std::process::id(), changed: Instant::now() }
+    }
+
+    /// Whether the row can be taken to be there, and to be this process's alone.
+    pub(crate) fn reliable(&self) -> bool {
+        self.process == std::process::id() && self.changed.elapsed() < RELIED_ON_FOR
+    }
+
+    pub(crate) fn insert(&self, table: &Table) -> String {
+        format!("INSERT INTO {} (client, seq) VALUES (x'{:032X}', {})", table.0, self.client, self.base)
+    }
+
+    pub(crate) fn lock(&self, table: &Table) -> String {
+        format!("SELECT seq FROM {} WHERE client = x'{:032X}' FOR UPDATE", table.0, self.client)
+    }
+
+    /// The compare-and-swap. Where the row holds another value than the base, the subquery raises 1242 (two rows where one
+    /// may be): that ends the packet before its COMMIT, on every server and in every `sql_mode`.
+    pub(crate) fn swap(&self, table: &Table, target: u64, sql: &mut String) {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            sql,
+            "UPDATE {} SET seq = {target} WHERE client = x'{:032X}' AND IF(seq = {}, 1, (SELECT 1 UNION ALL SELECT 2))",
+            table.0, self.client, self.base
+        );
+    }
+
+    /// A value that no attempt of this client has used, whether it was sent or not.
+    pub(crate) fn target(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// The row is known to hold this value, and to be committed.
+    pub(crate) fn holds(&mut self, value: u64) {
+        self.base = value;
+        self.changed = Instant::now();
+    }
+
+    /// What the row says of the attempt with this target, after fences that may or may not have been committed.
+    pub(crate) fn judge(&self, found: Option<u64>, attempt: u64, fences: &[u64]) -> Judgement {
+        match found {
+            Some(value) if value == attempt => Judgement::Committed,
+            Some(value) if value == self.base => Judgement::Open,
+            Some(value) if fences.contains(&value) => Judgement::Fenced,
+            _ => Judgement::Unexplained,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_row_names_the_attempt_that_won() {
+        let mut ledger = Ledger::new(7);
+        let first = ledger.target();
+        ledger.holds(first);
+        let (attempt, fence, other_fence) = (ledger.target(), ledger.target(), ledger.target());
+        let fences = [fence, other_fence];
+        for (found, expected) in [
+            (Some(attempt), Judgement::Committed),
+            (Some(first), Judgement::Open),
+            (Some(fence), Judgement::Fenced),
+            (Some(other_fence), Judgement::Fenced),
+            (Some(0), Judgement::Unexplained),
+            (Some(99), Judgement::Unexplained),
+            (None, Judgement::Unexplained),
+        ] {
+            assert_eq!(ledger.judge(found, attempt, &fences), expected, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn no_target_is_ever_used_twice() {
+        let mut ledger = Ledger::new(7);
+        let mut used = vec![0];
+        for round in 0..100 {
+            let target = ledger.target();
+            assert!(!used.contains(&target));
+            used.push(target);
+            if round % 3 == 0 {
+                ledger.holds(target);
+            }
+        }
+    }
+
+    #[test]
+    fn a_database_name_cannot_leave_its_quotes() {
+        assert_eq!(
+            Table::within("a`; DROP TABLE b").delete("00").split(" WHERE").next(),
+            Some("DELETE FROM `a``; DROP TABLE b`.db_core_ledger")
+        );
+    }
+}
