@@ -141,25 +141,31 @@ impl Session {
     /// Makes sure that this client has a row to record its COMMITs in.
     pub(crate) fn enroll(&mut self) -> Result<()> {
         let (Some(table), Some(link)) = (&self.settings.ledger, &mut self.link) else { return Ok(()) };
-        if self.ledger.as_ref().is_some_and(Ledger::reliable) {
+        if self.ledger.as_ref().is_some_and(Ledger::reliable) || self.unrecorded == Some(link.serial()) {
             return Ok(());
         }
         let ledger = Ledger::new(fastrand::u128(..));
         link.set_guard_armed(false);
-        link.packet(&[&ledger.insert(table), "COMMIT", GUARD]).map_err(|failed| {
-            let error = refused(failed);
-            match error.kind() {
+        match link.packet(&[&ledger.insert(table), "COMMIT", GUARD]).map_err(refused) {
+            Ok(_) => {
+                link.set_guard_armed(true);
+                self.ledger = Some(ledger);
+                sweep(table, link);
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::ReadOnlyServer => {
+                // Nothing can be committed here, and nothing has to be recorded.
+                self.unrecorded = Some(link.serial());
+                Ok(())
+            }
+            Err(error) => Err(match error.kind() {
                 ErrorKind::UnknownTable => {
                     error.hint("make the commit ledger's table with Db::install_ledger, on a Db without commit_ledger")
                 }
                 ErrorKind::AccessDenied => error.hint("the commit ledger needs SELECT, INSERT, UPDATE and DELETE on its table"),
                 _ => error,
-            }
-        })?;
-        link.set_guard_armed(true);
-        self.ledger = Some(ledger);
-        sweep(table, link);
-        Ok(())
+            }),
+        }
     }
 
     pub(crate) fn install_ledger(&mut self, table: &Table) -> Result<()> {

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::database::Database;
 use crate::hooks::{self, On, Owner};
@@ -281,12 +281,13 @@ fn nested<T, E: From<Error>>(
 }
 
 /// The transaction's session, if it is this thread's to use now.
-fn open_here<'m, 'a>(open: &'m Mutex<Open<'a>>) -> Result<parking_lot::MutexGuard<'m, Open<'a>>> {
-    let mine = open.try_lock().filter(|open| open.session.state.owner == thread::current().id());
-    mine.ok_or_else(|| {
-        let message = "the transaction belongs to another thread; begin one on a fork of the database";
-        Error::new(ErrorKind::AlreadyInTransaction, message)
-    })
+fn open_here<'m, 'a>(open: &'m Mutex<Open<'a>>) -> Result<MutexGuard<'m, Open<'a>>> {
+    let refused = |message| Err(Error::new(ErrorKind::AlreadyInTransaction, message));
+    match open.try_lock() {
+        Some(open) if open.session.state.owner == thread::current().id() => Ok(open),
+        Some(_) => refused("the transaction belongs to another thread; begin one on a fork of the database"),
+        None => refused("a part of the transaction is running; inside it, use the part's own `tx`"),
+    }
 }
 
 impl<'a> Transaction<'a> {

@@ -29,6 +29,8 @@ pub(crate) struct Session {
     pub(crate) keeps_guard: bool,
     /// This client's row of the commit ledger, once it has one.
     pub(crate) ledger: Option<Ledger>,
+    /// The link, by its number, whose server is read-only and takes no row.
+    pub(crate) unrecorded: Option<u64>,
     /// Where the statement for that row is put together.
     pub(crate) swap: String,
 }
@@ -50,24 +52,20 @@ impl Session {
             state: State::new(TxOptions::new()),
             keeps_guard: false,
             ledger: None,
+            unrecorded: None,
             swap: String::new(),
         }
     }
 
     /// Opens a connection unless there is one that works, as far as can be told without a round trip.
     pub(crate) fn connect(&mut self) -> Result<()> {
-        if self.link.as_ref().is_some_and(Link::usable) {
-            return Ok(());
+        if !self.link.as_ref().is_some_and(Link::usable) {
+            self.close();
+            let link = Link::open(&self.settings)?;
+            event!(debug, { connection = link.conn().connection_id() }, "connected");
+            self.link = Some(link);
         }
-        self.close();
-        let link = Link::open(&self.settings)?;
-        event!(debug, { connection = link.conn().connection_id() }, "connected");
-        self.link = Some(link);
-        match self.enroll() {
-            // Nothing can be committed here, and nothing has to be recorded.
-            Err(error) if error.kind() == ErrorKind::ReadOnlyServer => Ok(()),
-            enrolled => enrolled.inspect_err(|_| self.link = None),
-        }
+        self.enroll().inspect_err(|_| self.close())
     }
 
     pub(crate) fn close(&mut self) {

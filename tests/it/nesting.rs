@@ -152,3 +152,25 @@ fn a_scope_handed_to_another_thread_is_refused() {
         .unwrap();
     assert_eq!([1, 2].map(|id| bank.balance(id)), [100, 101]);
 }
+
+#[test]
+fn the_whole_used_inside_its_part_is_an_error_that_names_the_cure() {
+    let bank = bank();
+    bank.db
+        .transaction(|tx| {
+            let whole: &Scope<'_> = tx;
+            whole.transaction(|part| {
+                let error = deposit_by(whole).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::AlreadyInTransaction);
+                assert!(error.to_string().contains("the part's own `tx`"), "{error}");
+                deposit(part, 1, 1)
+            })
+        })
+        .unwrap();
+    assert_eq!(bank.balance(1), 101);
+}
+
+#[transactional]
+fn deposit_by(tx: &mut Transaction<'_>) -> Result<()> {
+    deposit(tx, 2, 1)
+}
