@@ -39,8 +39,8 @@ impl Session {
     }
 
     fn send_commit(&mut self) -> Result<()> {
-        let guarded = self.state.guarded.is_some();
-        self.keeps_guard |= guarded;
+        let guarded = self.state.needs_guard();
+        self.keeps_guard |= self.state.guarded.is_some();
         // Before the first byte of COMMIT a dead connection is a certain "no".
         let Some(link) = self.link.as_mut().filter(|link| link.usable()) else {
             self.state.lost = true;
@@ -60,7 +60,7 @@ impl Session {
         packet.add_if(target.is_some(), &self.swap);
         let commit = packet.len;
         packet.add_if(true, COMMIT);
-        packet.add_if(guarded, NO_AUTOCOMMIT);
+        packet.add_if(self.state.guarded.is_some(), NO_AUTOCOMMIT);
         packet.add_if(self.keeps_guard, GUARD);
         link.set_guard_armed(false);
         let failed = match link.packet(packet.statements()) {

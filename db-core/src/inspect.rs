@@ -20,8 +20,14 @@ pub trait Chained {
     fn fault(&self) -> Option<Fault>;
 }
 
-/// `Box<dyn Error>` and its kin are no errors themselves.
+/// `Box<dyn Error + Send + Sync>` and its kin (anyhow, eyre) are no errors themselves.
 pub trait Boxed {
+    /// The first database error in the chain.
+    fn fault(&self) -> Option<Fault>;
+}
+
+/// Nor is `Box<dyn Error>`.
+pub trait BoxedHere {
     /// The first database error in the chain.
     fn fault(&self) -> Option<Fault>;
 }
@@ -32,13 +38,19 @@ pub trait Opaque {
     fn fault(&self) -> Option<Fault>;
 }
 
-impl<E: StdError + 'static> Chained for &&Inspect<'_, E> {
+impl<E: StdError + 'static> Chained for &&&Inspect<'_, E> {
     fn fault(&self) -> Option<Fault> {
         search(self.0)
     }
 }
 
-impl<E: AsRef<dyn StdError + Send + Sync>> Boxed for &Inspect<'_, E> {
+impl<E: AsRef<dyn StdError + Send + Sync>> Boxed for &&Inspect<'_, E> {
+    fn fault(&self) -> Option<Fault> {
+        search(self.0.as_ref())
+    }
+}
+
+impl<E: AsRef<dyn StdError>> BoxedHere for &Inspect<'_, E> {
     fn fault(&self) -> Option<Fault> {
         search(self.0.as_ref())
     }
@@ -70,7 +82,46 @@ fn search(error: &(dyn StdError + 'static)) -> Option<Fault> {
 macro_rules! __inspect {
     ($error:expr) => {{
         #[allow(unused_imports, reason = "which one is used depends on the type")]
-        use $crate::__private::{Boxed as _, Chained as _, Opaque as _};
-        (&&&$crate::__private::Inspect($error)).fault()
+        use $crate::__private::{Boxed as _, BoxedHere as _, Chained as _, Opaque as _};
+        (&&&&$crate::__private::Inspect($error)).fault()
     }};
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use super::*;
+    use crate::ErrorKind;
+
+    #[derive(Debug)]
+    struct Own(Error);
+
+    impl fmt::Display for Own {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("my own")
+        }
+    }
+
+    impl StdError for Own {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn a_database_error_is_found_in_whatever_holds_it() {
+        let error = || Error::new(ErrorKind::Deadlock, "").transient(true);
+        let driver = mysql::Error::server_disconnected;
+        let boxed: Box<dyn StdError> = Own(error()).into();
+        let shared: Box<dyn StdError + Send + Sync> = Own(error()).into();
+        let kind = |fault: Option<Fault>| fault.map(|fault| fault.kind());
+        assert_eq!(kind(__inspect!(&error())), Some(ErrorKind::Deadlock));
+        assert_eq!(kind(__inspect!(&Own(error()))), Some(ErrorKind::Deadlock));
+        assert_eq!(kind(__inspect!(&boxed)), Some(ErrorKind::Deadlock));
+        assert_eq!(kind(__inspect!(&shared)), Some(ErrorKind::Deadlock));
+        assert_eq!(kind(__inspect!(&driver())), Some(ErrorKind::ConnectionLost));
+        assert_eq!(kind(__inspect!(&fmt::Error)), None);
+        assert_eq!(kind(__inspect!(&"no error at all")), None);
+    }
 }

@@ -83,7 +83,7 @@ pub mod prelude {
 /// What the attributes expand to. Not for use by hand, and not stable.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::inspect::{Boxed, Chained, Fault, Inspect, Opaque};
+    pub use crate::inspect::{Boxed, BoxedHere, Chained, Fault, Inspect, Opaque};
     pub use crate::{Attempt, Error, Isolation, RetryPolicy, Scope, Transaction, TxOptions};
 
     /// `#[transactional]`

@@ -24,6 +24,8 @@ pub(crate) struct State {
     pub(crate) committed: bool,
     /// The guard must vouch for the transaction; it was set inside this many scopes.
     pub(crate) guarded: Option<u32>,
+    /// A result went to the body row by row, which may have left an error unread.
+    pub(crate) raw: bool,
     /// Rows are being read. Only a panic leaves it standing.
     pub(crate) reading: bool,
     /// Open scopes with a savepoint of their own, and how many of them the server knows of.
@@ -45,6 +47,7 @@ impl State {
             may_have_committed: false,
             committed: false,
             guarded: None,
+            raw: false,
             reading: false,
             level: 0,
             armed: 0,
@@ -83,6 +86,7 @@ impl State {
         }
         // A guard that is there already was set with the COMMIT before: outside of every scope.
         self.guarded.get_or_insert(0);
+        self.raw |= raw;
         self.may_have_committed |= kind == StatementKind::MayCommit;
         Ok(())
     }
@@ -110,6 +114,13 @@ impl State {
         self.announced = false;
         self.armed = 0;
         self.guarded = None;
+    }
+
+    /// Whether the guard has to be asked before COMMIT. A statement that commits implicitly breaks no promise where it is all there is:
+    /// nothing went before it, and nothing comes after.
+    pub(crate) fn needs_guard(&self) -> bool {
+        let alone = self.statements == 1 && self.may_have_committed && !self.raw;
+        self.guarded.is_some() && !alone
     }
 
     pub(crate) fn enter_scope(&mut self) {

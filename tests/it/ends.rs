@@ -104,6 +104,22 @@ fn hooks_run_once_after_the_end_outside_the_lock() {
 }
 
 #[test]
+fn a_hook_that_panics_keeps_no_other_from_running() {
+    let bank = bank();
+    let ran = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&ran);
+    let panic = catch_unwind(AssertUnwindSafe(|| {
+        bank.db.transaction(|tx| {
+            tx.after_commit(|| panic!("first"));
+            tx.after_commit(move || seen.borrow_mut().push("second"));
+            deposit(tx, 1, 5)
+        })
+    }));
+    assert_eq!(panic.unwrap_err().downcast_ref::<&str>(), Some(&"first"));
+    assert_eq!((bank.balance(1), ran.borrow().len()), (105, 1));
+}
+
+#[test]
 fn a_read_only_transaction_refuses_writes_and_its_mode_ends_with_it() {
     let bank = bank();
     let read_only = TxOptions::new().read_only(true);

@@ -71,6 +71,18 @@ fn autocommit_switched_on_is_reported_and_ends_with_its_transaction() {
 }
 
 #[test]
+fn a_statement_that_commits_implicitly_may_be_all_there_is() {
+    let bank = bank();
+    bank.db.transaction(|tx| tx.query_drop("CREATE TABLE other (id INT)")).unwrap();
+    bank.db.transaction(|tx| tx.query_drop("INSERT INTO other VALUES (1)")).unwrap();
+    // Not where an error of it may have gone unread.
+    let raw = bank.db.transaction(|tx| tx.query_iter("CREATE TABLE another (id INT)").map(drop));
+    assert_eq!(raw.unwrap_err().kind(), ErrorKind::ImplicitCommit);
+    let two = bank.db.transaction(|tx| tx.query_drop("DROP TABLE other").and_then(|()| tx.query_drop("DROP TABLE another")));
+    assert_eq!(two.unwrap_err().kind(), ErrorKind::ImplicitCommit);
+}
+
+#[test]
 fn the_bodys_own_rollback_is_found() {
     let bank = bank();
     let error = bank
