@@ -175,6 +175,8 @@ impl DbBuilder {
     }
 
     /// The policy of `#[retry_on_disconnect]` where the attribute says nothing else. Default: [`RetryPolicy::default`].
+    ///
+    /// Its [`max_elapsed`](RetryPolicy::max_elapsed) also bounds how long a COMMIT whose answer was lost is [resolved](Self::commit_ledger).
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
         self
@@ -188,7 +190,9 @@ impl DbBuilder {
 
     /// Whether COMMITs are recorded, so that one whose answer is lost is resolved instead of being [`CommitUnknown`]. Default false.
     ///
-    /// It costs no round trip. It needs the table that [`Db::install_ledger`] makes, in the URL's database, and the privileges
+    /// It costs no round trip, and one more statement with every COMMIT of a transaction that was not begun
+    /// [`read_only`](crate::TxOptions::read_only), whether it wrote anything or not. While a lost COMMIT is resolved the lock stays held, for as long as the
+    /// [retry policy](Self::retry)'s [`max_elapsed`](RetryPolicy::max_elapsed) allows. It needs the table that [`Db::install_ledger`] makes, in the URL's database, and the privileges
     /// SELECT, INSERT, UPDATE and DELETE on it.
     ///
     /// [`CommitUnknown`]: crate::ErrorKind::CommitUnknown

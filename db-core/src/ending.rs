@@ -95,7 +95,9 @@ impl Session {
             self.state.note(&error);
             let mut cause = Error::classified(&error, verdict.kind, verdict.transient);
             if target.is_some() && self.moved(&error) {
-                cause = cause.transient(true);
+                cause = cause.transient(true).hint(
+                    "the commit ledger's row was changed by somebody else (restored from a backup?); another one is used from now on",
+                );
             }
             return Err(cause.and_rollback(self.roll_back_unguarded()));
         }

@@ -11,8 +11,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a call ended without its work being done.
 ///
-/// Every error is definite, [`ErrorKind::CommitUnknown`] excepted: nothing of the transaction it ends
-/// is in the database. [`kind`](Error::kind) says what happened, by the server's code and never by its text.
+/// Every error is definite: nothing of the transaction it ends is in the database. There are two exceptions. After
+/// [`ErrorKind::CommitUnknown`] all of it may be there, or nothing. And what a statement of the body's own committed (DDL, COMMIT, a
+/// stored procedure that commits) is there: that is [`ErrorKind::ImplicitCommit`], unless the body failed with an error of its own.
+///
+/// [`kind`](Error::kind) says what happened, by the server's code and never by its text.
 ///
 /// No value of a statement's parameters and no password appears in `Display` or `Debug`. The one place
 /// a value can be read from is [`Constraint::value`], on purpose.

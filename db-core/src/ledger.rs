@@ -1,4 +1,4 @@
-//! Which attempt to commit has won? Decided from numbers alone.
+//! Which attempt to commit has won? Decided from numbers alone, by `Position`.
 //!
 //! Every COMMIT carries a compare-and-swap of one row, that of this client: from the *base*, the last value known to be
 //! committed, to a *target* that was never used before. Whatever races, one attempt at most can win from a base, and the value
@@ -17,12 +17,20 @@ const RELIED_ON_FOR: Duration = Duration::from_secs(12 * 3600);
 #[derive(Debug, Clone)]
 pub(crate) struct Table(String);
 
-/// One client's row, as far as the client knows it.
+/// What a client knows of its row. All that is decided is decided here; the model beside the tests runs this same code.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Position {
+    /// The last value known to be committed.
+    base: u64,
+    /// The last target given out.
+    last: u64,
+}
+
+/// One client's row.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     client: u128,
-    base: u64,
-    last: u64,
+    position: Position,
     /// The process that made the row. A child of fork(2) has the same memory, and must have another row.
     process: u32,
     changed: Instant,
@@ -68,7 +76,7 @@ impl Table {
 impl Ledger {
     /// A client nobody has been before.
     pub(crate) fn new(client: u128) -> Self {
-        Self { client, base: 0, last: 0, process: std::process::id(), changed: Instant::now() }
+        Self { client, position: Position::new(), process: std::process::id(), changed: Instant::now() }
     }
 
     /// Whether the row can be taken to be there, and to be this process's alone.
@@ -77,7 +85,7 @@ impl Ledger {
     }
 
     pub(crate) fn insert(&self, table: &Table) -> String {
-        format!("INSERT INTO {} (client, seq) VALUES (x'{:032X}', {})", table.0, self.client, self.base)
+        format!("INSERT INTO {} (client, seq) VALUES (x'{:032X}', {})", table.0, self.client, self.position.base)
     }
 
     pub(crate) fn lock(&self, table: &Table) -> String {
@@ -91,8 +99,28 @@ impl Ledger {
         let _ = write!(
             sql,
             "UPDATE {} SET seq = {target} WHERE client = x'{:032X}' AND IF(seq = {}, 1, (SELECT 1 UNION ALL SELECT 2))",
-            table.0, self.client, self.base
+            table.0, self.client, self.position.base
         );
+    }
+
+    pub(crate) fn target(&mut self) -> u64 {
+        self.position.target()
+    }
+
+    pub(crate) fn holds(&mut self, value: u64) {
+        self.position.holds(value);
+        self.changed = Instant::now();
+    }
+
+    pub(crate) fn judge(&self, found: Option<u64>, attempt: u64, fences: &[u64]) -> Judgement {
+        self.position.judge(found, attempt, fences)
+    }
+}
+
+impl Position {
+    /// Of a row that has just been made.
+    pub(crate) fn new() -> Self {
+        Self { base: 0, last: 0 }
     }
 
     /// A value that no attempt of this client has used, whether it was sent or not.
@@ -104,7 +132,6 @@ impl Ledger {
     /// The row is known to hold this value, and to be committed.
     pub(crate) fn holds(&mut self, value: u64) {
         self.base = value;
-        self.changed = Instant::now();
     }
 
     /// What the row says of the attempt with this target, after fences that may or may not have been committed.
@@ -117,6 +144,9 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 mod tests {

@@ -62,7 +62,12 @@ mod trace;
 pub use classify::ErrorKind;
 pub use constraint::Constraint;
 pub use db::{Db, DbBuilder};
-pub use db_macros::{retry_on_disconnect, transactional};
+#[doc = include_str!("../docs/retry_on_disconnect.md")]
+#[doc(inline)]
+pub use db_macros::retry_on_disconnect;
+#[doc = include_str!("../docs/transactional.md")]
+#[doc(inline)]
+pub use db_macros::transactional;
 pub use error::{Error, Result};
 pub use lock::{LockGuard, SharedLock};
 pub use mysql;
@@ -78,6 +83,13 @@ pub mod prelude {
         Attempt, Db, DbBuilder, ErrorKind, Isolation, LockGuard, RetryPolicy, Scope, SharedLock, Transaction, TxOptions,
         retry_on_disconnect, transactional,
     };
+}
+
+/// What does not fit beside one item.
+#[cfg(any(doc, doctest))]
+pub mod guide {
+    #[doc = include_str!("../docs/commit_unknown.md")]
+    pub mod commit {}
 }
 
 /// What the attributes expand to. Not for use by hand, and not stable.

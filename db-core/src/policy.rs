@@ -1,4 +1,4 @@
-//! Again, and when? Decided from numbers alone: no clock, no connection.
+//! Again, and when? Decided from numbers alone.
 
 use std::time::{Duration, Instant};
 

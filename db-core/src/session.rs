@@ -134,6 +134,8 @@ impl Session {
     {
         let (statement, kind) = self.execute(|link, _| prepared::resolve(link, statement).map(|(s, kind)| (s.into_owned(), kind)))?;
         if statement.num_columns() == 0 && kind == StatementKind::Plain {
+            // Preparing may have opened another connection.
+            self.settle();
             // Each reply is a single packet: there is no rest for the driver to lose an error in.
             let Some(link) = &mut self.link else { return Err(closed().into()) };
             let result = link.conn_mut().exec_batch(&statement, params);

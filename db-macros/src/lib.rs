@@ -1,19 +1,22 @@
 //! What do `#[transactional]` and `#[retry_on_disconnect]` do to a function?
 //!
+//! They are used, and documented, as `db_core::transactional` and `db_core::retry_on_disconnect`. What follows is for those who
+//! change them.
+//!
 //! Both leave the item as it is written and change two things: the parameters that the macro provides, and the body,
 //! which becomes a closure handed to one function of `db_core::__private`. All that happens at run time is written
 //! there; nothing here knows of connections.
 //!
 //! In reading order:
 //!
-//! - [`function`]: what did the user write? The item, cut so that the body stays as it is.
-//! - [`options`]: what is written in an attribute's parentheses?
-//! - [`valid`]: what is refused, and what to write instead?
-//! - [`expand`]: what is generated?
-//! - [`replay`]: how does an argument survive a second attempt?
-//! - [`runtime`]: by which path does the calling crate reach `db-core`?
+//! - `function`: what did the user write? The item, cut so that the body stays as it is.
+//! - `options`: what is written in an attribute's parentheses?
+//! - `valid`: what is refused, and what to write instead?
+//! - `expand`: what is generated?
+//! - `replay`: how does an argument survive a second attempt?
+//! - `runtime`: by which path does the calling crate reach `db-core`?
 //!
-//! Everything but [`runtime`] and this file is a pure function on `proc_macro2` tokens; `tests.rs` holds what is
+//! Everything but `runtime` and this file is a pure function on `proc_macro2` tokens; `tests.rs` holds what is
 //! generated as formatted code.
 
 mod expand;
@@ -29,17 +32,15 @@ use proc_macro2::TokenStream;
 use runtime::Runtime;
 use valid::Attribute;
 
-/// Runs the function in a transaction of the database, or inside the transaction, that it is called with.
-///
-/// Documented where it is re-exported: `db_core::transactional`.
+// Documented where it is re-exported, in `db_core`, where the examples compile. Text from here would be appended to that.
+#[doc(hidden)]
 #[proc_macro_attribute]
 pub fn transactional(options: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     apply(Attribute::Transactional, options.into(), item.into(), &Runtime::of_the_calling_crate()).into()
 }
 
-/// Runs the function again after a lost connection or a deadlock, as long as none of its work can have been committed.
-///
-/// Documented where it is re-exported: `db_core::retry_on_disconnect`.
+// As above.
+#[doc(hidden)]
 #[proc_macro_attribute]
 pub fn retry_on_disconnect(options: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     apply(Attribute::RetryOnDisconnect, options.into(), item.into(), &Runtime::of_the_calling_crate()).into()

@@ -1,7 +1,7 @@
 //! After the fire: what does the database say, and what had been reported?
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 use db_core::ErrorKind;
@@ -22,6 +22,8 @@ pub(crate) struct Audit {
     lost: u64,
     doubled: u64,
     failed_but_applied: u64,
+    /// With a commit ledger no outcome may be unknown.
+    ledger: bool,
     unknown_applied: u64,
     unknown_not_applied: u64,
     money_before: i64,
@@ -39,7 +41,7 @@ struct Entry {
 
 impl Audit {
     pub(crate) fn of(run: &Run, admin: &mut Conn, hung: Hung) -> Result<Self> {
-        let mut audit = Self { hung, money_before: i64::from(ACCOUNTS) * OPENING_BALANCE, ..Self::default() };
+        let mut audit = Self { hung, ledger: run.server.is_some(), money_before: i64::from(ACCOUNTS) * OPENING_BALANCE, ..Self::default() };
         // Serializable reads wait for what a killed session may still have under way.
         admin.query_drop("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")?;
         admin.query_drop("START TRANSACTION")?;
@@ -94,6 +96,7 @@ impl Audit {
             (self.doubled, "applied more than once"),
             (self.failed_but_applied, "reported failed and applied"),
             (self.differing_accounts as u64, "accounts differ from the journal"),
+            (if self.ledger { self.unknown() } else { 0 }, "of unknown outcome despite the commit ledger"),
             (self.hung.threads, "threads did not end"),
             (self.hung.calls, "calls took too long"),
             (self.hung.panics, "threads panicked"),
@@ -105,13 +108,16 @@ impl Audit {
         .collect()
     }
 
+    fn unknown(&self) -> u64 {
+        self.unknown_applied + self.unknown_not_applied
+    }
+
     pub(crate) fn summary(&self) -> String {
-        let unknown = self.unknown_applied + self.unknown_not_applied;
         match self.broken().as_slice() {
             [] => format!(
                 "kept: {} transfers reported Ok, every one applied once; nothing lost, doubled, torn or hung; {} of unknown outcome",
                 HumanCount(self.reported_ok),
-                HumanCount(unknown),
+                HumanCount(self.unknown()),
             ),
             broken => format!("BROKEN: {}", broken.join("; ")),
         }
@@ -123,7 +129,7 @@ impl Audit {
         table.set_header(["under fire", run.version.as_str()]);
         let kinds: Vec<String> = self.failed.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
         let failed = HumanCount(self.failed.values().sum()).to_string();
-        let load = |counter: &std::sync::atomic::AtomicU64| HumanCount(counter.load(Ordering::Relaxed)).to_string();
+        let load = |counter: &AtomicU64| HumanCount(counter.load(Ordering::Relaxed)).to_string();
         let rows = [
             ("transfers reported Ok", HumanCount(self.reported_ok).to_string(), None),
             ("transfers applied", HumanCount(self.applied).to_string(), None),
@@ -132,7 +138,7 @@ impl Audit {
             ("reported failed: insufficient funds", HumanCount(self.refused).to_string(), None),
             ("reported failed: fault", if kinds.is_empty() { failed } else { format!("{failed} ({})", kinds.join(", ")) }, None),
             ("  reported failed, applied", self.failed_but_applied.to_string(), Some(self.failed_but_applied == 0)),
-            ("outcome unknown (CommitUnknown)", (self.unknown_applied + self.unknown_not_applied).to_string(), None),
+            ("outcome unknown (CommitUnknown)", self.unknown().to_string(), self.ledger.then_some(self.unknown() == 0)),
             ("  of these applied", self.unknown_applied.to_string(), None),
             ("  of these not applied", self.unknown_not_applied.to_string(), None),
             ("money before", self.money_before.to_string(), None),

@@ -50,7 +50,7 @@ impl Order {
 }
 
 /// A database and the session that it was last seen to use. Workers that share the connection share this.
-pub(crate) struct Line {
+pub(crate) struct Connection {
     pub(crate) db: Db,
     session: Mutex<Option<Session>>,
     tally: Arc<Tally>,
@@ -63,7 +63,7 @@ struct Session {
     server_kills: usize,
 }
 
-impl Line {
+impl Connection {
     pub(crate) fn new(db: Db, tally: &Arc<Tally>) -> Arc<Self> {
         Arc::new(Self { db, session: Mutex::new(None), tally: Arc::clone(tally) })
     }
@@ -85,16 +85,16 @@ impl Line {
 /// Returns when the run of the body began that was committed.
 #[retry_on_disconnect]
 #[transactional]
-pub(crate) fn transfer(tx: &mut Transaction<'_>, attempt: Attempt, line: &Line, order: Order) -> Result<Instant, BankError> {
+pub(crate) fn transfer(tx: &mut Transaction<'_>, attempt: Attempt, connection: &Connection, order: Order) -> Result<Instant, BankError> {
     let began = Instant::now();
     if attempt.count() > 0 {
-        line.tally.retries.fetch_add(1, Ordering::Relaxed);
+        connection.tally.retries.fetch_add(1, Ordering::Relaxed);
     }
     let Order { id, from, to, amount } = order;
     let entry = "INSERT INTO db_core_demo_journal (id, from_account, to_account, amount) VALUES (?, ?, ?, ?)";
     tx.exec_drop(entry, (id, from, to, amount))?;
     // Only now: the first statement may have found the connection dead, and opened another.
-    line.saw_session(tx.connection_id());
+    connection.saw_session(tx.connection_id());
     // The debit comes last: where it is refused, a rollback has something to undo.
     credit(tx, to, amount)?;
     debit(tx, from, amount)?;
@@ -116,12 +116,12 @@ fn debit(tx: &mut Transaction<'_>, account: u32, amount: i64) -> Result<(), Bank
     Ok(tx.exec_drop("UPDATE db_core_demo_account SET balance = balance - ? WHERE id = ?", (amount, account))?)
 }
 
-pub(crate) fn found(admin: &mut Conn) -> db_core::mysql::Result<()> {
+pub(crate) fn create_tables(admin: &mut Conn) -> db_core::mysql::Result<()> {
     SCHEMA.iter().try_for_each(|statement| admin.query_drop(statement))?;
     let accounts: Vec<String> = (0..ACCOUNTS).map(|id| format!("({id}, {OPENING_BALANCE})")).collect();
     admin.query_drop(format!("INSERT INTO db_core_demo_account VALUES {}", accounts.join(", ")))
 }
 
-pub(crate) fn dissolve(admin: &mut Conn) -> db_core::mysql::Result<()> {
+pub(crate) fn drop_tables(admin: &mut Conn) -> db_core::mysql::Result<()> {
     admin.query_drop("DROP TABLE db_core_demo_account, db_core_demo_journal")
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::IsTerminal;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
@@ -21,7 +21,7 @@ pub(crate) struct Board {
 }
 
 enum View {
-    Terminal { all: MultiProgress, time: ProgressBar, lines: Vec<ProgressBar> },
+    Terminal { time: ProgressBar, lines: Vec<ProgressBar> },
     Lines { next: Duration },
 }
 
@@ -35,7 +35,7 @@ impl Board {
         let elapsed = run.began.elapsed();
         let ok = run.tally.ok.load(Ordering::Relaxed);
         let per_second = self.per_second(elapsed, ok);
-        let count = |counter: &std::sync::atomic::AtomicU64| HumanCount(counter.load(Ordering::Relaxed));
+        let count = |counter: &AtomicU64| HumanCount(counter.load(Ordering::Relaxed));
         let lines = [
             format!("{} transfers, {} per second", HumanCount(ok), HumanCount(per_second)),
             format!("{} connections killed, server killed {} times", count(&run.tally.connections_killed), run.tally.server_kills()),
@@ -43,7 +43,7 @@ impl Board {
             format!("transfers again after a server kill: {}", run.tally.recoveries()),
         ];
         match &mut self.view {
-            View::Terminal { time, lines: bars, .. } => {
+            View::Terminal { time, lines: bars } => {
                 time.set_position(elapsed.as_secs().min(run.length.as_secs()));
                 bars.iter().zip(lines).for_each(|(bar, line)| bar.set_message(line));
             }
@@ -57,9 +57,9 @@ impl Board {
 
     /// Leaves the last state on the screen.
     pub(crate) fn finish(self) {
-        if let View::Terminal { all, time, lines } = self.view {
+        if let View::Terminal { time, lines } = self.view {
             lines.iter().chain([&time]).for_each(ProgressBar::abandon);
-            drop(all);
+            eprintln!();
         }
     }
 
@@ -81,6 +81,6 @@ impl View {
         let text = ProgressStyle::with_template("  {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         let time = all.add(ProgressBar::new(length.as_secs()).with_style(bar));
         let lines = (0..4).map(|_| all.add(ProgressBar::no_length().with_style(text.clone()))).collect();
-        Self::Terminal { all, time, lines }
+        Self::Terminal { time, lines }
     }
 }

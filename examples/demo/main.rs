@@ -26,7 +26,7 @@ use db_core::mysql::{self, Conn, Opts, OptsBuilder};
 use db_testkit::Server;
 
 use crate::audit::Audit;
-use crate::bank::Line;
+use crate::bank::Connection;
 use crate::board::Board;
 use crate::tally::Tally;
 use crate::worker::Worker;
@@ -46,7 +46,8 @@ struct Options {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
     threads: u64,
     /// A server of your own, with a database: only this program's connections are killed, and its tables (db_core_demo_…) are
-    /// dropped at the end. Default: a throwaway server, which is killed as well.
+    /// dropped at the end. A COMMIT whose answer is lost stays of unknown outcome there, since the commit ledger would be a table more.
+    /// Default: a throwaway server, which is killed as well, with a commit ledger.
     #[arg(long)]
     url: Option<String>,
 }
@@ -56,7 +57,7 @@ struct Run {
     url: String,
     server: Option<Server>,
     version: String,
-    lines: Vec<Arc<Line>>,
+    connections: Vec<Arc<Connection>>,
     workers: Vec<Worker>,
     tally: Arc<Tally>,
     began: Instant,
@@ -71,7 +72,7 @@ impl Run {
 
     /// The sessions that are under fire.
     fn session_ids(&self) -> impl Iterator<Item = u32> {
-        self.lines.iter().filter_map(|line| line.session_id())
+        self.connections.iter().filter_map(|connection| connection.session_id())
     }
 
     /// A connection beside those under fire.
@@ -120,14 +121,16 @@ fn connect(url: &str) -> mysql::Result<Conn> {
 /// Whether every promise was kept.
 fn run(options: Options) -> Result<bool, Box<dyn std::error::Error>> {
     let run = Arc::new(prepare(options)?);
-    let kept = burn(&run);
+    let kept = under_fire(&run);
     if run.server.is_none() {
-        bank::dissolve(&mut run.connect()?)?;
+        let dropped = run.connect().and_then(|mut admin| bank::drop_tables(&mut admin));
+        // What went wrong first is what the user must know.
+        return kept.and_then(|kept| Ok(dropped.map(|()| kept)?));
     }
     kept
 }
 
-fn burn(run: &Arc<Run>) -> Result<bool, Box<dyn std::error::Error>> {
+fn under_fire(run: &Arc<Run>) -> Result<bool, Box<dyn std::error::Error>> {
     let saboteur = {
         let run = Arc::clone(run);
         thread::spawn(move || fire::burn(&run))
@@ -169,23 +172,26 @@ fn prepare(options: Options) -> Result<Run, Box<dyn std::error::Error>> {
     };
     let mut admin = connect(&url)?;
     let version = admin.query_first("SELECT VERSION()")?.unwrap_or_default();
-    bank::found(&mut admin)?;
+    bank::create_tables(&mut admin)?;
 
     let tally = Arc::new(Tally::default());
-    let shared = Line::new(Db::connect(&url)?, &tally);
-    let mut lines = vec![Arc::clone(&shared)];
+    if server.is_some() {
+        Db::connect(&url)?.install_ledger()?;
+    }
+    let shared = Connection::new(Db::builder(&url).commit_ledger(server.is_some()).connect()?, &tally);
+    let mut connections = vec![Arc::clone(&shared)];
     let mut workers = Vec::new();
     for number in 0..usize::try_from(options.threads)? {
         if number % 2 == 1 {
             workers.push(Worker::new(number, &shared));
         } else {
-            let own = Line::new(shared.db.fork()?, &tally);
+            let own = Connection::new(shared.db.fork()?, &tally);
             workers.push(Worker::new(number, &own));
-            lines.push(own);
+            connections.push(own);
         }
     }
     let length = Duration::from_secs(options.seconds);
-    Ok(Run { url, server, version, lines, workers, tally, began: Instant::now(), length, ended: AtomicBool::new(false) })
+    Ok(Run { url, server, version, connections, workers, tally, began: Instant::now(), length, ended: AtomicBool::new(false) })
 }
 
 /// Waits for the threads, but not for ever.

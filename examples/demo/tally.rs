@@ -65,7 +65,7 @@ impl Tally {
 /// In order, and how many have not ended.
 pub(crate) struct Durations {
     ended: Vec<Duration>,
-    open: usize,
+    pending: usize,
 }
 
 impl Durations {
@@ -73,7 +73,7 @@ impl Durations {
         let all: Vec<_> = durations.collect();
         let mut ended: Vec<_> = all.iter().copied().flatten().collect();
         ended.sort_unstable();
-        Self { open: all.len() - ended.len(), ended }
+        Self { pending: all.len() - ended.len(), ended }
     }
 
     fn median(&self) -> Duration {
@@ -90,6 +90,6 @@ impl fmt::Display for Durations {
             Some(worst) => write!(f, "median {:.2} s, worst {:.2} s", self.median().as_secs_f64(), worst.as_secs_f64())?,
             None => f.write_str("-")?,
         }
-        if self.open > 0 { write!(f, ", {} not yet", self.open) } else { Ok(()) }
+        if self.pending > 0 { write!(f, ", {} not yet", self.pending) } else { Ok(()) }
     }
 }

@@ -7,7 +7,7 @@ use db_core::ErrorKind;
 use parking_lot::Mutex;
 
 use crate::Run;
-use crate::bank::{BankError, Line, Order, transfer};
+use crate::bank::{BankError, Connection, Order, transfer};
 
 /// What the caller of a transfer was told.
 #[derive(Clone, Copy)]
@@ -21,7 +21,7 @@ pub(crate) enum Outcome {
 }
 
 pub(crate) struct Worker {
-    line: Arc<Line>,
+    connection: Arc<Connection>,
     first_id: u64,
     memory: Mutex<Memory>,
 }
@@ -35,15 +35,15 @@ struct Memory {
 }
 
 impl Worker {
-    pub(crate) fn new(number: usize, line: &Arc<Line>) -> Self {
-        Self { line: Arc::clone(line), first_id: (number as u64) << 32, memory: Mutex::default() }
+    pub(crate) fn new(number: usize, connection: &Arc<Connection>) -> Self {
+        Self { connection: Arc::clone(connection), first_id: (number as u64) << 32, memory: Mutex::default() }
     }
 
     pub(crate) fn work(&self, run: &Run) {
         let mut id = self.first_id;
         while !run.has_ended() {
             self.call_begins();
-            let outcome = match transfer(&self.line.db, &self.line, Order::random(id)) {
+            let outcome = match transfer(&self.connection.db, &self.connection, Order::random(id)) {
                 Ok(run_began) => {
                     run.tally.count_ok(run_began);
                     Outcome::Ok

@@ -197,23 +197,40 @@ fn after_a_read_timeout_the_previous_reply_is_never_seen() {
         .driver_options(|options| options.read_timeout(Some(Duration::from_millis(300))))
         .connect()
         .unwrap();
-    let timed_out = db.transaction(|tx| {
-        deposit(tx, 1, 1)?;
-        let first = tx.query_first::<String, _>("SELECT CONCAT('AAA', SLEEP(1))");
-        assert_eq!(first.unwrap_err().kind(), ErrorKind::ConnectionLost);
-        // The driver would answer this one with AAA.
-        let second = tx.query_first::<String, _>("SELECT 'BBB'");
-        assert_eq!(second.unwrap_err().kind(), ErrorKind::ConnectionLost);
-        Ok::<_, Error>(())
-    });
-    assert_eq!(timed_out.unwrap_err().kind(), ErrorKind::ConnectionLost);
-    let value = db.transaction(|tx| tx.query_first::<String, _>("SELECT 'CCC'")).unwrap();
-    assert_eq!((value.as_deref(), bank.balance(1)), (Some("CCC"), 100));
+    // The answer arrives while nobody listens any more, or while a ROLLBACK would wait for its own.
+    for seconds in ["1", "0.45"] {
+        let slow = format!("SELECT CONCAT('AAA', SLEEP({seconds}))");
+        let timed_out = db.transaction(|tx| {
+            deposit(tx, 1, 1)?;
+            assert_eq!(tx.query_first::<String, _>(&slow).unwrap_err().kind(), ErrorKind::ConnectionLost);
+            // The driver would answer this one with AAA.
+            assert_eq!(tx.query_first::<String, _>("SELECT 'BBB'").unwrap_err().kind(), ErrorKind::ConnectionLost);
+            Ok::<_, Error>(())
+        });
+        assert_eq!(timed_out.unwrap_err().kind(), ErrorKind::ConnectionLost);
+        let value = db.transaction(|tx| tx.query_first::<String, _>("SELECT 'CCC'")).unwrap();
+        assert_eq!((value.as_deref(), bank.balance(1)), (Some("CCC"), 100));
+    }
     // Also where the slow statement is the first, which a timeout does not send again.
     let first = db.transaction(|tx| tx.query_first::<String, _>("SELECT CONCAT('AAA', SLEEP(1))"));
     assert_eq!(first.unwrap_err().kind(), ErrorKind::ConnectionLost);
     let value = db.transaction(|tx| tx.query_first::<String, _>("SELECT 'DDD'")).unwrap();
     assert_eq!(value.as_deref(), Some("DDD"));
+}
+
+#[test]
+fn a_first_statement_that_times_out_is_not_sent_again() {
+    let bank = bank();
+    let proxy = bank.server.proxy().unwrap();
+    let db = Db::builder(&proxy.url(&bank.server.url()).unwrap())
+        .driver_options(|options| options.read_timeout(Some(Duration::from_millis(200))))
+        .connect()
+        .unwrap();
+    let error = db.transaction(|tx| tx.query_drop("SELECT SLEEP(0.5)")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionLost);
+    // The server goes on with it: a second one would be a second one.
+    let sent = proxy.requests().into_iter().filter(|request| request.text.as_deref() == Some("SELECT SLEEP(0.5)"));
+    assert_eq!(sent.count(), 1);
 }
 
 #[test]

@@ -61,12 +61,18 @@ fn autocommit_switched_on_is_reported_and_ends_with_its_transaction() {
     for switch in ["SET autocommit = 1", "SET @@SESSION.AutoCommit = ON", "CALL switch_on()"] {
         let error = bank.db.transaction(|tx| tx.query_drop(switch).and_then(|()| deposit(tx, 1, 1))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ImplicitCommit, "{switch}");
+        let still_off = || {
+            let before = bank.balance(2);
+            let undone = bank.db.transaction(|tx| deposit(tx, 2, 1).and_then(|()| tx.query_drop("nonsense")));
+            assert_eq!((undone.unwrap_err().kind(), bank.balance(2)), (ErrorKind::Syntax, before), "{switch}");
+        };
+        still_off();
         // Alone it commits nothing.
-        drop(bank.db.transaction(|tx| tx.query_drop(switch)));
-        drop(bank.db.transaction(|tx| tx.query_drop(switch).and_then(|()| tx.query_drop("nonsense"))));
-        let before = bank.balance(2);
-        let undone = bank.db.transaction(|tx| deposit(tx, 2, 1).and_then(|()| tx.query_drop("nonsense")));
-        assert_eq!((undone.unwrap_err().kind(), bank.balance(2)), (ErrorKind::Syntax, before), "{switch}");
+        bank.db.transaction(|tx| tx.query_drop(switch)).unwrap();
+        still_off();
+        let undone = bank.db.transaction(|tx| tx.query_drop(switch).and_then(|()| tx.query_drop("nonsense")));
+        assert_eq!(undone.unwrap_err().kind(), ErrorKind::Syntax);
+        still_off();
     }
 }
 
@@ -221,5 +227,33 @@ fn a_lock_wait_timeout_in_a_streamed_row_is_replayed_because_the_bodys_error_tel
         Ok(attempt.number())
     }
     assert_eq!(stream(&bank.db, &mut || admin.query_drop("ROLLBACK").unwrap()).unwrap(), 2);
+    assert_eq!(bank.balance(1), 101);
+}
+
+#[test]
+fn what_the_bodys_error_tells_reaches_a_retry_that_cannot_see_that_error() {
+    use db_core::mysql::prelude::Queryable as _;
+    #[derive(Debug)]
+    struct Opaque;
+    impl From<Error> for Opaque {
+        fn from(_: Error) -> Self {
+            Self
+        }
+    }
+    #[transactional]
+    fn stream(tx: &mut Transaction<'_>, free: &mut dyn FnMut()) -> Result<()> {
+        tx.query_drop("SET @@innodb_lock_wait_timeout = 1")?;
+        deposit(tx, 1, 1)?;
+        for row in tx.query_iter("SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE")? {
+            row.inspect_err(|_| free())?;
+        }
+        Ok(())
+    }
+    let bank = bank();
+    let mut admin = bank.admin();
+    admin.query_drop("BEGIN").unwrap();
+    admin.query_drop("SELECT * FROM account WHERE id = 10 FOR UPDATE").unwrap();
+    let mut free = || admin.query_drop("ROLLBACK").unwrap();
+    bank.db.retry(&quick(), |_| stream(&bank.db, &mut free).map_err(|_| Opaque)).unwrap();
     assert_eq!(bank.balance(1), 101);
 }

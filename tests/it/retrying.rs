@@ -112,8 +112,12 @@ fn a_joined_call_runs_once_and_only_the_outermost_retries() {
     assert_eq!(runs.get(), 3);
     // Retries around retries of the same database: three runs as well, and not nine.
     runs.set(0);
-    let result = bank.db.retry(&quick(), |_| inner(&bank.db, &bank, &runs));
-    assert_eq!((result.unwrap_err().kind(), runs.get()), (ErrorKind::ConnectionLost, 3));
+    let mut outer_runs = 0;
+    let result = bank.db.retry(&quick(), |_| {
+        outer_runs += 1;
+        inner(&bank.db, &bank, &runs)
+    });
+    assert_eq!((result.unwrap_err().kind(), runs.get(), outer_runs), (ErrorKind::ConnectionLost, 3, 3));
 }
 
 #[test]

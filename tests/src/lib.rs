@@ -165,3 +165,8 @@ impl Drop for Rival {
 pub fn code(error: &mysql::Error) -> Option<u16> {
     if let mysql::Error::MySqlError(error) = error { Some(error.code) } else { None }
 }
+
+/// The README's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
