@@ -53,9 +53,9 @@ impl Owner {
     }
 
     /// The hooks that waited for this end, in the order they were added; the others are forgotten.
-    pub(crate) fn take(self, on: On) -> Vec<Hook> {
+    pub(crate) fn take(self, on: Option<On>) -> Vec<Hook> {
         let ended = take(|_, waiting| waiting.owner == self);
-        ended.into_iter().filter(|waiting| waiting.on == on).map(|waiting| waiting.hook).collect()
+        ended.into_iter().filter(|waiting| Some(waiting.on) == on).map(|waiting| waiting.hook).collect()
     }
 }
 

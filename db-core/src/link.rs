@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mysql::Conn;
-use mysql::prelude::Queryable;
+use mysql::prelude::{FromRow, Queryable};
 
 use crate::settings::Settings;
 use crate::socket::{self, Seen};
@@ -109,10 +109,11 @@ impl Link {
         }
     }
 
-    pub(crate) fn conn_mut(&mut self) -> &mut Conn {
+    /// To send on. After a reply that never came every later one would belong to the request before: nothing is sent then.
+    pub(crate) fn conn_mut(&mut self) -> mysql::Result<&mut Conn> {
         match &mut self.conn {
-            Some(conn) => conn,
-            None => unreachable!("the connection is taken only when the link is dropped"),
+            Some(conn) if self.known => Ok(conn),
+            _ => Err(mysql::Error::server_disconnected()),
         }
     }
 
@@ -156,6 +157,19 @@ impl Link {
             }
     }
 
+    /// Asks a question of our own, and reads the whole answer.
+    pub(crate) fn ask<T: FromRow>(&mut self, sql: &str) -> mysql::Result<Vec<T>> {
+        let rows = self.conn_mut()?.query_opt(sql).and_then(|rows| Ok(rows.into_iter().collect::<Result<_, _>>()?));
+        rows.inspect_err(|error| self.unless_answered(error))
+    }
+
+    /// What the server refused, it answered. After any other failure it is not known what it will answer to.
+    fn unless_answered(&mut self, error: &mysql::Error) {
+        if !matches!(error, mysql::Error::MySqlError(_)) {
+            self.abandon();
+        }
+    }
+
     /// Executes statements of our own in one round trip, where the server allows it. Returns how many rows they changed.
     pub(crate) fn packet(&mut self, statements: &[&str]) -> Result<u64, PacketError> {
         match statements {
@@ -188,7 +202,7 @@ impl Link {
         let mut executed = 0;
         let mut changed = 0;
         let result = (|| {
-            let mut results = self.conn_mut().query_iter(sql)?;
+            let mut results = self.conn_mut()?.query_iter(sql)?;
             while let Some(rows) = results.iter() {
                 changed += rows.affected_rows();
                 for row in rows {
@@ -201,9 +215,7 @@ impl Link {
         match result {
             Ok(()) => Ok(changed),
             Err(error) => {
-                if !matches!(error, mysql::Error::MySqlError(_)) {
-                    self.abandon();
-                }
+                self.unless_answered(&error);
                 Err(PacketError { executed, sent, error })
             }
         }

@@ -30,7 +30,7 @@ pub(crate) fn prepare(link: &mut Link, sql: &str) -> mysql::Result<Statement> {
     let kind = statement_kind::of(sql);
     let mut text = Cow::Borrowed(sql);
     loop {
-        let statement = link.conn_mut().prep(text.as_ref())?;
+        let statement = link.conn_mut()?.prep(text.as_ref())?;
         let pair = (statement.connection_id(), statement.id());
         let owner = OWNERS.lock().entry(pair).or_insert((link.serial(), kind)).0;
         if owner == link.serial() {
@@ -44,7 +44,7 @@ pub(crate) fn prepare(link: &mut Link, sql: &str) -> mysql::Result<Statement> {
 /// The statement to execute, and its kind. A text is prepared, or found in the driver's cache.
 pub(crate) fn resolve<'s, S: AsStatement>(link: &mut Link, statement: &'s S) -> mysql::Result<(Cow<'s, Statement>, StatementKind)> {
     let serial = link.serial();
-    let mut preparer = Preparer { conn: link.conn_mut(), kind: None };
+    let mut preparer = Preparer { conn: link.conn_mut()?, kind: None };
     let resolved = statement.as_statement(&mut preparer)?;
     if let Some(kind) = preparer.kind {
         return Ok((resolved, kind));
@@ -58,7 +58,7 @@ pub(crate) fn resolve<'s, S: AsStatement>(link: &mut Link, statement: &'s S) -> 
 /// Closes a statement of this connection's.
 pub(crate) fn close(link: &mut Link, statement: &Statement) -> mysql::Result<()> {
     match owner(statement) {
-        Some((owner, _)) if owner == link.serial() => link.conn_mut().close(statement.clone()),
+        Some((owner, _)) if owner == link.serial() => link.conn_mut()?.close(statement.clone()),
         _ => Err(foreign().into()),
     }
 }

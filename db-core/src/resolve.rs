@@ -5,9 +5,8 @@
 //! to no work, and once that is committed the late packet's own compare-and-swap fails. A fence whose answer is lost is resolved like any
 //! other. Every step leaves what is true to be read from the row, so any of them can be repeated.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mysql::prelude::Queryable;
 use parking_lot::Mutex;
 
 use crate::classify;
@@ -38,28 +37,52 @@ pub(crate) enum Resolution {
     Unknown,
 }
 
-/// The session whose answer was lost.
+/// A session whose answer was lost.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lost {
     connection: u32,
     port: Option<u16>,
+    /// Connections that may still be spent on ending it. Whether that works does not matter to what is true.
+    tries: u8,
 }
 
 impl Lost {
     pub(crate) fn of(link: &Link) -> Self {
-        Self { connection: link.conn().connection_id(), port: link.local_port() }
+        Self { connection: link.conn().connection_id(), port: link.local_port(), tries: 3 }
     }
 
     /// Ends the session, if it is there, so that its locks are free at once: a server that never hears of the loss keeps them for hours.
-    /// Whether this works does not matter to what is true. Numbers begin anew with the server, so the client's port has to match, too.
-    fn kill(self, link: &mut Link) {
-        let Self { connection, port: Some(port) } = self else { return };
+    /// Numbers begin anew with the server, so the client's port has to match, too. `Err`: the link is of no use any more.
+    fn kill(&self, link: &mut Link) -> Result<()> {
+        let Self { connection, port: Some(port), .. } = self else { return Ok(()) };
         let found = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id = {connection} AND host LIKE '%:{port}'");
-        if matches!(link.conn_mut().query_first(found), Ok(Some(1))) {
-            let killed = link.packet(&[&format!("KILL {connection}")]);
-            event!(debug, { connection = connection, killed = killed.is_ok() }, "ended the session whose answer was lost");
+        let killed = link.ask::<u64>(&found).and_then(|found| {
+            if found == [1] {
+                link.packet(&[&format!("KILL {connection}")]).map_err(|failed| failed.error)?;
+                event!(debug, { connection = connection }, "ended the session whose answer was lost");
+            }
+            Ok(())
+        });
+        match killed {
+            // It may not be for this user to see, or may have ended meanwhile.
+            Err(mysql::Error::MySqlError(_)) => Ok(()),
+            killed => Ok(killed?),
         }
     }
+}
+
+/// Ends every session that may hold the row's lock.
+fn kill_all(lost: &mut Vec<Lost>, link: &mut Link) -> Result<()> {
+    while let Some(mut session) = lost.pop() {
+        if let Err(error) = session.kill(link) {
+            session.tries -= 1;
+            if session.tries > 0 {
+                lost.push(session);
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 impl Session {
@@ -69,8 +92,9 @@ impl Session {
         // Patience is counted in time. Giving up leaves the caller not knowing, however few attempts the policy allows.
         let mut pace = Pace::new(self.settings.retry.max_attempts(u32::MAX));
         let mut fences = Vec::new();
+        let mut lost = Vec::from_iter(lost);
         loop {
-            let failure = match self.read_row(&table, &mut ledger, attempt, &mut fences, lost) {
+            let failure = match self.read_row(&table, &mut ledger, attempt, &mut fences, &mut lost) {
                 Ok(Judgement::Unexplained) => return Resolution::Unknown,
                 Ok(judgement) => {
                     self.ledger = Some(ledger);
@@ -89,14 +113,13 @@ impl Session {
     }
 
     /// Reads the row under its lock, and puts a fence up if it says nothing yet.
-    fn read_row(&self, table: &Table, ledger: &mut Ledger, attempt: u64, fences: &mut Vec<u64>, lost: Option<Lost>) -> Result<Judgement> {
+    fn read_row(&self, table: &Table, ledger: &mut Ledger, attempt: u64, fences: &mut Vec<u64>, lost: &mut Vec<Lost>) -> Result<Judgement> {
         let mut link = Link::open_quick(&self.settings)?;
-        if let Some(lost) = lost {
-            lost.kill(&mut link);
-        }
+        kill_all(lost, &mut link)?;
+        // It will hold the row's lock: if it is lost as well, the next one must not wait for it.
+        lost.push(Lost::of(&link));
         link.packet(&[LOCK_WAIT]).map_err(refused)?;
-        let rows: Vec<u64> = link.conn_mut().query(ledger.lock(table)).inspect_err(|_| link.abandon())?;
-        let found = rows.first().copied();
+        let found = link.ask::<u64>(&ledger.lock(table))?.first().copied();
         let judgement = ledger.judge(found, attempt, fences);
         match (judgement, found) {
             (Judgement::Committed | Judgement::Fenced, Some(value)) => ledger.holds(value),
@@ -133,6 +156,9 @@ impl Session {
         let moved = matches!(error, mysql::Error::MySqlError(error) if error.code == MOVED);
         if moved {
             event!(warn, {}, "the row of the commit ledger was changed by somebody else");
+        }
+        // A server that has become read-only takes no swap. A new client finds that out when it connects, and records nothing.
+        if moved || classify::statement(error).kind == ErrorKind::ReadOnlyServer {
             self.ledger = None;
         }
         moved
@@ -144,7 +170,7 @@ impl Session {
         if self.ledger.as_ref().is_some_and(Ledger::reliable) || self.unrecorded == Some(link.serial()) {
             return Ok(());
         }
-        let ledger = Ledger::new(fastrand::u128(..));
+        let ledger = Ledger::new(new_client());
         link.set_guard_armed(false);
         match link.packet(&[&ledger.insert(table), "COMMIT", GUARD]).map_err(refused) {
             Ok(_) => {
@@ -179,6 +205,12 @@ impl Session {
     }
 }
 
+/// A number that no other client has. What is drawn is drawn by every child of a fork(2) again, hence the process and the time.
+fn new_client() -> u128 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    fastrand::u128(..) ^ now.as_nanos() ^ (u128::from(std::process::id()) << 96)
+}
+
 fn refused(failed: PacketError) -> Error {
     let verdict = classify::statement(&failed.error);
     Error::classified(&failed.error, verdict.kind, verdict.transient)
@@ -194,16 +226,11 @@ fn sweep(table: &Table, link: &mut Link) {
         }
         *last = Some(Instant::now());
     }
-    let stale: Vec<String> = match link.conn_mut().query(table.stale()) {
-        Ok(stale) => stale,
-        Err(_) => return link.abandon(),
-    };
+    let stale: Vec<String> = link.ask(&table.stale()).unwrap_or_default();
     let swept = stale.iter().filter(|client| link.packet(&[&table.delete(client), "COMMIT"]).is_ok()).count();
     link.set_guard_armed(false);
     event!(debug, { rows = swept }, "swept the commit ledger");
     // The look at the table has begun a transaction, and its snapshot is not for the body that comes next.
-    match link.packet(&["ROLLBACK", GUARD]) {
-        Ok(_) => link.set_guard_armed(true),
-        Err(_) => link.abandon(),
-    }
+    let rolled_back = link.packet(&["ROLLBACK", GUARD]);
+    link.set_guard_armed(rolled_back.is_ok());
 }

@@ -200,7 +200,7 @@ fn outermost<T, E: From<Error>>(
     session.begin(*options);
     let owner = Owner::new();
     let (outcome, rollback_only) = Transaction::run(session, database.id(), owner, body);
-    let mut on = On::Rollback;
+    let mut on = Some(On::Rollback);
     let outcome = match outcome {
         Ok(Ok(value)) if rollback_only => {
             session.roll_back();
@@ -208,10 +208,14 @@ fn outermost<T, E: From<Error>>(
         }
         Ok(Ok(value)) => match session.commit() {
             Ok(()) => {
-                on = On::Commit;
+                on = Some(On::Commit);
                 Ok(Ok(value))
             }
-            Err(error) => Ok(Err(E::from(error))),
+            Err(error) => {
+                // Neither end is known to have been the end.
+                on = on.filter(|_| !error.is_commit_unknown());
+                Ok(Err(E::from(error)))
+            }
         },
         Ok(Err(error)) => {
             session.learn(|| inspect(&error));
@@ -227,7 +231,7 @@ fn outermost<T, E: From<Error>>(
     // Hooks run outside of the lock.
     drop(entered);
     let mut hooks = owner.take(on);
-    if on == On::Rollback && outcome.is_ok() {
+    if on == Some(On::Rollback) && outcome.is_ok() {
         hooks = retry::keep_hooks(database, hooks);
     }
     match outcome {
@@ -327,6 +331,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Runs `hook` once the outermost transaction is rolled back: after the lock has been released, and not for an attempt that is replayed.
+    /// After [`ErrorKind::CommitUnknown`] no hook runs.
     ///
     /// The hook of a part goes with the part: if that is undone, it is dropped. A hook that panics does not keep the others from running.
     pub fn after_rollback(&mut self, hook: impl FnOnce() + 'static) {

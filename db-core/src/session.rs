@@ -59,12 +59,17 @@ impl Session {
 
     /// Opens a connection unless there is one that works, as far as can be told without a round trip.
     pub(crate) fn connect(&mut self) -> Result<()> {
-        if !self.link.as_ref().is_some_and(Link::usable) {
-            self.close();
-            let link = Link::open(&self.settings)?;
-            event!(debug, { connection = link.conn().connection_id() }, "connected");
-            self.link = Some(link);
+        if self.link.as_ref().is_some_and(Link::usable) {
+            match self.enroll() {
+                // It did not work.
+                Err(error) if error.kind() == ErrorKind::ConnectionLost => {}
+                enrolled => return enrolled,
+            }
         }
+        self.close();
+        let link = Link::open(&self.settings)?;
+        event!(debug, { connection = link.conn().connection_id() }, "connected");
+        self.link = Some(link);
         self.enroll().inspect_err(|_| self.close())
     }
 
@@ -77,14 +82,14 @@ impl Session {
     pub(crate) fn ping(&mut self) -> Result<()> {
         self.connect()?;
         let Some(link) = &mut self.link else { return Err(closed()) };
-        let Err(error) = link.conn_mut().ping() else { return Ok(()) };
+        let Err(error) = link.conn_mut().and_then(mysql::Conn::ping) else { return Ok(()) };
         link.abandon();
         if !went_with_its_session(&error) {
             return Err(error.into());
         }
         self.connect()?;
         let Some(link) = &mut self.link else { return Err(closed()) };
-        link.conn_mut().ping().map_err(|error| {
+        link.conn_mut().and_then(mysql::Conn::ping).map_err(|error| {
             link.abandon();
             error.into()
         })
@@ -95,7 +100,7 @@ impl Session {
         let kind = statement_kind::of(sql);
         self.execute(move |link, state| {
             state.watch(link, kind, raw)?;
-            link.conn_mut().query_iter(sql)
+            link.conn_mut()?.query_iter(sql)
         })
     }
 
@@ -112,7 +117,7 @@ impl Session {
             state.watch(link, kind, raw)?;
             // Parameters too large to keep are sent once.
             let params = sets.next().ok_or_else(mysql::Error::server_disconnected)?;
-            link.conn_mut().exec_iter(statement.as_ref(), params)
+            link.conn_mut()?.exec_iter(statement.as_ref(), params)
         })
     }
 
@@ -122,7 +127,7 @@ impl Session {
         self.execute(move |link, state| {
             state.watch(link, kind, false)?;
             let params = params.take().ok_or_else(mysql::Error::server_disconnected)?;
-            link.conn_mut().exec_iter(statement, params)
+            link.conn_mut()?.exec_iter(statement, params)
         })
     }
 
@@ -138,7 +143,7 @@ impl Session {
             self.settle();
             // Each reply is a single packet: there is no rest for the driver to lose an error in.
             let Some(link) = &mut self.link else { return Err(closed().into()) };
-            let result = link.conn_mut().exec_batch(&statement, params);
+            let result = link.conn_mut().and_then(|conn| conn.exec_batch(&statement, params));
             return self.note(result);
         }
         for params in params {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use db_core::prelude::*;
 use db_core::{Error, Result};
 use db_testkit::{Action, Fault, FaultProxy, Point};
-use tests::{Bank, bank, deposit, quick, within};
+use tests::{Bank, bank, deposit, in_a_forked_child, quick, within};
 
 /// A database that is reached through a proxy.
 fn through_proxy(bank: &Bank) -> (FaultProxy, Db) {
@@ -374,25 +374,6 @@ fn connecting_fails_by_kind() {
     assert_eq!(connect(&bank.server.url_for("nowhere")), ErrorKind::UnknownDatabase);
     assert_eq!(connect("mysql://root@127.0.0.1:1/test"), ErrorKind::ConnectFailed);
     assert_eq!(connect("postgres://root@127.0.0.1/test"), ErrorKind::Config);
-}
-
-/// What the child did, as the exit status of a process that leaves the test's harness alone.
-#[allow(unsafe_code, reason = "there is no safe fork(2)")]
-fn in_a_forked_child(work: impl FnOnce() -> bool) -> bool {
-    // SAFETY: the child calls nothing but `work` and `_exit`; no other thread of this process holds a lock that `work` takes.
-    unsafe {
-        match libc::fork() {
-            0 => {
-                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(false);
-                libc::_exit(i32::from(!done))
-            }
-            child => {
-                let mut status = 0;
-                assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
-                status == 0
-            }
-        }
-    }
 }
 
 #[test]

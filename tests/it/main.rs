@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests panic when something is not as it should be")]
 
+mod commit_faults;
 mod doom;
 mod ends;
 mod faults;
 mod guard;
+mod ledger;
 mod locks;
 mod nesting;
 mod retrying;

@@ -161,6 +161,25 @@ impl Drop for Rival {
     }
 }
 
+/// What the child did, as the exit status of a process that leaves the test's harness alone.
+#[allow(unsafe_code, reason = "there is no safe fork(2)")]
+pub fn in_a_forked_child(work: impl FnOnce() -> bool) -> bool {
+    // SAFETY: the child calls nothing but `work` and `_exit`; no other thread of this process holds a lock that `work` takes.
+    unsafe {
+        match libc::fork() {
+            0 => {
+                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(false);
+                libc::_exit(i32::from(!done))
+            }
+            child => {
+                let mut status = 0;
+                assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+                status == 0
+            }
+        }
+    }
+}
+
 /// The code of the server's error, if it is one.
 pub fn code(error: &mysql::Error) -> Option<u16> {
     if let mysql::Error::MySqlError(error) = error { Some(error.code) } else { None }

@@ -1,4 +1,4 @@
-//! The commands of this repository: `cargo xtask demo` and `cargo xtask test`.
+//! The commands of this repository: `cargo xtask demo`, `cargo xtask test` and `cargo xtask torture`.
 //!
 //! They need a Rust toolchain and nothing else: what is missing is installed, and what cannot be installed is an error
 //! that gives the command to run by hand. In reading order: [`command`] runs a program and says so, [`server`] makes a
@@ -26,6 +26,8 @@ enum Task {
     Demo(Demo),
     /// Run all tests against real servers, which are installed if they are missing.
     Test(Test),
+    /// Break connections, sessions and the server on purpose, and check that every call ends in one of two ways.
+    Torture(Torture),
 }
 
 #[derive(Args)]
@@ -51,6 +53,38 @@ struct Test {
     nextest: Vec<String>,
 }
 
+#[derive(Args)]
+struct Torture {
+    /// How many operations.
+    #[arg(long)]
+    ops: Option<u32>,
+    /// Decides what goes wrong. Default: chosen at random, and printed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Which server to torture.
+    #[arg(long, value_enum, default_value_t = Victim::Mariadb)]
+    server: Victim,
+    /// Whether COMMITs are recorded.
+    #[arg(long, value_enum)]
+    ledger: Option<Switch>,
+    /// How many operations are under way at the same time.
+    #[arg(long)]
+    threads: Option<u16>,
+}
+
+/// A server that is tortured.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Victim {
+    Mariadb,
+    Mysql,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
 /// The servers that are tested against.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Servers {
@@ -66,6 +100,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Demo(demo) => tasks::demo(&demo),
         Task::Test(test) => tasks::test(&test),
+        Task::Torture(torture) => tasks::torture(&torture),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

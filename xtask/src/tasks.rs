@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::command::{Error, Result, cargo, run};
 use crate::server::{self, MYSQL_ROOT, MySql};
-use crate::{Demo, Servers, Test};
+use crate::{Demo, Servers, Switch, Test, Torture, Victim};
 
 /// Names the server that the tests are to start.
 const SERVER: &str = "DB_TESTKIT_SERVER";
@@ -44,13 +44,40 @@ pub(crate) fn test(test: &Test) -> Result<()> {
     if let Some(mysql) = mysql {
         println!("Tests against MySQL");
         let mut command = nextest_run(test);
-        command.env(SERVER, "mysql");
-        if let MySql::Root(root) = mysql {
-            command.env(MYSQL_ROOT, root);
-        }
+        use_mysql(&mut command, mysql);
         run(&mut command)?;
     }
     Ok(())
+}
+
+pub(crate) fn torture(torture: &Torture) -> Result<()> {
+    let mut command = cargo();
+    match torture.server {
+        Victim::Mariadb => {
+            server::mariadb()?;
+            command.env(SERVER, "mariadb");
+        }
+        Victim::Mysql => use_mysql(&mut command, server::mysql()?),
+    }
+    command.args(["run", "--release", "--package", "examples", "--example", "torture", "--"]);
+    let ledger = torture.ledger.map(|ledger| if ledger == Switch::On { "on" } else { "off" });
+    let options = [
+        ("--ops", torture.ops.map(|ops| ops.to_string())),
+        ("--seed", torture.seed.map(|seed| seed.to_string())),
+        ("--ledger", ledger.map(String::from)),
+        ("--threads", torture.threads.map(|threads| threads.to_string())),
+    ];
+    for (name, value) in options {
+        command.args(value.map(|value| format!("{name}={value}")));
+    }
+    run(&mut command)
+}
+
+fn use_mysql(command: &mut Command, mysql: MySql) {
+    command.env(SERVER, "mysql");
+    if let MySql::Root(root) = mysql {
+        command.env(MYSQL_ROOT, root);
+    }
 }
 
 fn nextest_run(test: &Test) -> Command {
