@@ -1,0 +1,102 @@
+//! Are the rules of ARCHITECTURE.md kept, as far as a program can tell?
+
+#![allow(clippy::unwrap_used, reason = "tests panic when something is not as it should be")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The Rust files below a folder of the repository, by their path in it, and their text up to the unit tests.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+                found.push((name, fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "nothing below {folder}");
+    found
+}
+
+/// The files of the library that hold the text, outside of their tests.
+fn library_files_with(text: &str) -> Vec<String> {
+    let is_code = |line: &str| !line.trim_start().starts_with("//");
+    let mut files: Vec<String> = sources("db-core/src")
+        .into_iter()
+        .filter(|(name, _)| !name.ends_with("tests.rs") && !name.ends_with("model.rs"))
+        .filter(|(_, source)| {
+            source.split("#[cfg(test)]\nmod tests {").next().unwrap().lines().any(|line| is_code(line) && line.contains(text))
+        })
+        .map(|(name, _)| name.replace("db-core/src/", ""))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_file_has_its_line_in_the_map() {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    for folder in ["db-core", "db-macros", "db-testkit", "examples", "tests", "xtask"] {
+        let chapter =
+            map.split(&format!("### `{folder}`")).nth(1).unwrap_or_else(|| panic!("{folder} has no chapter")).split("\n##").next().unwrap();
+        for (name, _) in sources(folder) {
+            let name = name.strip_prefix(&format!("{folder}/")).unwrap();
+            let one_line_for_all = ["ui/", "downstream/"].iter().any(|folder| name.starts_with(folder));
+            assert!(one_line_for_all || chapter.contains(&format!("`{name}`")), "ARCHITECTURE.md has no line for {folder}/{name}");
+        }
+    }
+}
+
+#[test]
+fn every_file_says_first_what_it_is_about() {
+    for folder in ["db-core/src", "db-macros/src", "db-testkit/src", "xtask/src", "examples", "tests/it", "tests/src"] {
+        for (name, source) in sources(folder) {
+            let named_by_its_parent = name.ends_with("tests.rs");
+            assert!(source.starts_with("//! ") || named_by_its_parent, "{name}");
+        }
+    }
+}
+
+#[test]
+fn one_file_opens_connections_one_sleeps_one_is_unsafe() {
+    assert_eq!(library_files_with("Conn::new("), ["link.rs"]);
+    assert_eq!(library_files_with("thread::sleep"), ["retry.rs"]);
+    assert_eq!(library_files_with("unsafe {"), ["socket.rs"]);
+    assert_eq!(library_files_with("conn_mut()"), ["link.rs", "prepared.rs", "session.rs"]);
+}
+
+#[test]
+fn what_is_decided_knows_no_connection_and_no_clock() {
+    for decides in ["classify.rs", "constraint.rs", "redact.rs", "statement_kind.rs", "options.rs"] {
+        for acts in ["Link", "Session", "Conn::", "Instant", "Mutex", "fastrand", "std::thread"] {
+            assert!(!library_files_with(acts).iter().any(|file| file == decides), "{decides} knows of {acts}");
+        }
+    }
+}
+
+#[test]
+fn the_kit_and_the_library_do_not_know_each_other() {
+    assert!(sources("db-testkit").iter().all(|(_, source)| !source.contains("db_core")));
+    assert!(library_files_with("db_testkit").is_empty());
+}
+
+#[test]
+fn nothing_is_left_to_be_done_later() {
+    for folder in ["db-core", "db-macros", "db-testkit", "examples", "tests/it", "tests/src", "xtask"] {
+        for (name, source) in sources(folder) {
+            for left in [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("todo", "!("), concat!("unimplemented", "!(")] {
+                assert!(!source.contains(left), "{name}: {left}");
+            }
+        }
+    }
+}
