@@ -81,7 +81,7 @@ impl Session {
         }
         if guarded && failed.no_such_savepoint() {
             let broken = self.state.broken();
-            return Err(broken.and_rollback(self.roll_back_broken()));
+            return Err(broken.and_rollback(self.roll_back_unguarded()));
         }
         self.commit_failed(failed, commit, target)
     }
@@ -151,32 +151,29 @@ impl Session {
                 let broken = self.state.broken();
                 event!(warn, { kind = ?broken.kind() }, "the transaction had ended before its ROLLBACK");
                 self.state.doom = Some(broken);
-                self.roll_back_broken()
+                self.roll_back_unguarded()
             }
             Err(failed) => self.rollback_failed(&failed.error),
         }
     }
 
-    /// Whoever ended the transaction by hand may have changed the session's mode, too (`SET autocommit = 1`): it is not used again.
-    fn roll_back_broken(&mut self) -> Option<Error> {
-        let failure = self.roll_back_unguarded();
-        self.state.lost |= self.state.may_have_committed;
-        self.settle();
-        failure
-    }
-
+    /// Without asking the guard. A body that may have ended the transaction by hand may have changed the session's mode as well
+    /// (`SET autocommit = 1`): the session is not used again then.
     fn roll_back_unguarded(&mut self) -> Option<Error> {
         self.settle();
         let keeps_guard = self.keeps_guard;
         let link = self.link.as_mut()?;
         link.set_guard_armed(false);
-        match link.packet(if keeps_guard { &[ROLLBACK, GUARD] } else { &[ROLLBACK] }) {
+        let failure = match link.packet(if keeps_guard { &[ROLLBACK, GUARD] } else { &[ROLLBACK] }) {
             Ok(_) => {
                 link.set_guard_armed(keeps_guard);
                 None
             }
             Err(failed) => self.rollback_failed(&failed.error),
-        }
+        };
+        self.state.lost |= self.state.may_have_committed;
+        self.settle();
+        failure
     }
 
     fn rollback_failed(&mut self, error: &mysql::Error) -> Option<Error> {

@@ -204,7 +204,9 @@ fn outermost<T, E: From<Error>>(
     let outcome = match outcome {
         Ok(Ok(value)) if rollback_only => {
             session.roll_back();
-            Ok(Ok(value))
+            // What cannot be undone is said, even to a caller who was to get an `Ok`.
+            let broken = session.state.doom.take_if(|doom| doom.kind() == ErrorKind::ImplicitCommit);
+            Ok(broken.map_or(Ok(value), |broken| Err(E::from(broken))))
         }
         Ok(Ok(value)) => match session.commit() {
             Ok(()) => {
@@ -316,6 +318,8 @@ impl<'a> Transaction<'a> {
     }
 
     /// Rolls back at the end, although the body may return `Ok`. Its caller gets that `Ok`.
+    ///
+    /// If a statement of the body has committed implicitly, its caller gets [`ErrorKind::ImplicitCommit`] instead.
     ///
     /// In a part with a savepoint the part is undone. In one that has [joined](TxOptions::join) the whole transaction is, and its
     /// caller gets [`ErrorKind::RollbackOnly`].

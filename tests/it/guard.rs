@@ -77,6 +77,38 @@ fn autocommit_switched_on_is_reported_and_ends_with_its_transaction() {
 }
 
 #[test]
+fn autocommit_switched_on_ends_with_a_transaction_that_is_doomed_as_well() {
+    let bank = bank();
+    let mut rival = bank.rival();
+    let result = bank.db.transaction(|tx| {
+        // On, and off again: what follows is a transaction, and the session's mode is no longer known.
+        tx.query_drop("SET autocommit = 1")?;
+        tx.query_drop("BEGIN")?;
+        deposit(tx, 9, 1)?;
+        rival.wait_for_nine();
+        deposit(tx, 10, 1)
+    });
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Deadlock);
+    drop(rival);
+    let undone = bank.db.transaction(|tx| deposit(tx, 2, 1).and_then(|()| tx.query_drop("nonsense")));
+    assert_eq!((undone.unwrap_err().kind(), bank.balance(2)), (ErrorKind::Syntax, 100));
+}
+
+#[test]
+fn rollback_only_cannot_undo_an_implicit_commit_and_says_so() {
+    let bank = bank();
+    let error = bank
+        .db
+        .transaction(|tx| {
+            tx.set_rollback_only();
+            deposit(tx, 1, 1)?;
+            tx.query_drop("CREATE TABLE other (id INT)")
+        })
+        .unwrap_err();
+    assert_eq!((error.kind(), bank.balance(1)), (ErrorKind::ImplicitCommit, 101));
+}
+
+#[test]
 fn a_statement_that_commits_implicitly_may_be_all_there_is() {
     let bank = bank();
     bank.db.transaction(|tx| tx.query_drop("CREATE TABLE other (id INT)")).unwrap();
