@@ -30,6 +30,7 @@
 //! is decided in `classify`; what is decided from a statement's text, in `statement_kind`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "some are there for events alone"))]
 
 extern crate self as db_core;
 
