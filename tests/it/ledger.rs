@@ -690,3 +690,23 @@ fn no_hook_runs_when_the_outcome_is_unknown() {
     assert!(result.unwrap_err().is_commit_unknown());
     assert_eq!(*ran.borrow(), 0);
 }
+
+/// Galera's lost quorum, MySQL's shutdown, and a code nobody has listed: each was, or may be, the answer to a COMMIT that was executed.
+#[test]
+fn an_error_at_commit_that_decides_nothing_is_resolved_like_a_lost_answer() {
+    let bank = ledger_bank();
+    let (proxy, recording) = through_proxy(&bank);
+    let plain = Db::connect(&proxy.url(&bank.server.url()).unwrap()).unwrap();
+    for (deposits, code) in (1..).step_by(2).zip([1180, 1053, 4999]) {
+        let error = cut_commit(&proxy, &recording, Point::AfterRequest, Action::Error(code));
+        once(&recording).unwrap();
+        error.assert_fired();
+        assert_eq!(bank.balance(1), 100 + deposits, "{code}");
+
+        let error = cut_commit(&proxy, &plain, Point::AfterRequest, Action::Error(code));
+        let unknown = once(&plain).unwrap_err();
+        error.assert_fired();
+        assert_eq!((unknown.kind(), unknown.code()), (ErrorKind::CommitUnknown, Some(code)));
+        assert_eq!(bank.balance(1), 100 + deposits + 1, "{code}");
+    }
+}

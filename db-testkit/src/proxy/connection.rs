@@ -62,7 +62,7 @@ fn at_connect(number: usize, client: &Peer, orders: &PipeReader, shared: &Shared
     }
     plan.fired();
     match action {
-        Action::Fin | Action::DelayAndAbandon(_) => Some(Cut::Fin),
+        Action::Fin | Action::DelayAndAbandon(_) | Action::Error(_) => Some(Cut::Fin),
         Action::Rst | Action::Refuse(_) => Some(Cut::Rst),
         Action::Delay(time) => pause(Some(time)),
         Action::BlackHole => pause(None),
@@ -253,6 +253,9 @@ impl Connection<'_> {
         let complete = kind == FromServer::End;
         let fault = match reply.plan.as_ref().map(|plan| plan.point()) {
             Some(Point::AfterRequest) => {
+                if let (true, Some(Action::Error(code))) = (complete, reply.plan.as_ref().map(|plan| plan.action())) {
+                    bytes = error_packet(bytes.get(3).copied().unwrap_or(1), code);
+                }
                 reply.kept.append(&mut bytes);
                 complete.then(|| (0, std::mem::take(&mut reply.kept)))
             }
@@ -266,7 +269,7 @@ impl Connection<'_> {
         let plan = fault.is_some().then(|| reply.plan.take()).flatten();
         if complete {
             self.unanswered.pop_front();
-            if plan.as_ref().is_none_or(|plan| matches!(plan.action(), Action::Delay(_))) {
+            if plan.as_ref().is_none_or(|plan| matches!(plan.action(), Action::Delay(_) | Action::Error(_))) {
                 self.shared.count(|counts| counts.round_trips += 1);
             }
         }
@@ -295,7 +298,11 @@ impl Connection<'_> {
                 None
             }
             Action::DelayAndAbandon(time) if to == Side::Server => Some(End::Abandon(Late { at: until(time), request: bytes, plan })),
-            Action::DelayAndAbandon(_) => Some(End::Cut(Cut::Fin)),
+            Action::Error(_) if plan.point() == Point::AfterRequest => {
+                self.send(to, bytes);
+                None
+            }
+            Action::DelayAndAbandon(_) | Action::Error(_) => Some(End::Cut(Cut::Fin)),
         }
     }
 
@@ -311,4 +318,12 @@ impl Connection<'_> {
             Side::Server => counts.bytes_to_server += length,
         });
     }
+}
+
+/// An ERR packet: its length, its place in the sequence, 0xff, the code, the SQLSTATE, the message.
+fn error_packet(sequence: u8, code: u16) -> Vec<u8> {
+    const REST: &[u8] = b"#HY000injected";
+    let length = u8::try_from(3 + REST.len()).unwrap_or(u8::MAX);
+    let [low, high] = code.to_le_bytes();
+    [&[length, 0, 0, sequence, 0xff, low, high], REST].concat()
 }

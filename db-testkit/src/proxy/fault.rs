@@ -43,6 +43,10 @@ pub enum Action {
     /// this time, and the server's connection is closed after the reply. At a point where no request is in the
     /// proxy's hands (any but [`Point::BeforeRequest`]) it is the same as `Fin`.
     DelayAndAbandon(Duration),
+    /// The server's answer to the request's last statement becomes an error with this code, whatever it did: a COMMIT that was
+    /// executed, and reported as failed. The connection goes on. At any [`Point`] but [`Point::AfterRequest`] it is the same as
+    /// [`Fin`](Action::Fin).
+    Error(u16),
     /// An outage: cut by a reset, and connections are refused for this long from now on.
     Refuse(Duration),
 }
