@@ -22,8 +22,8 @@ use crate::{Error, ErrorKind, Result};
 /// answering is noticed.
 const LOCK_WAIT: &str = "SET innodb_lock_wait_timeout = 2";
 
-/// The subquery of the compare-and-swap has two rows: the row of the ledger holds another value than the base.
-const MOVED: u16 = 1242;
+/// The sum in the compare-and-swap has overflowed: the row of the ledger holds another value than the base.
+const MOVED: u16 = 1690;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 

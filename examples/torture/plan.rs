@@ -12,7 +12,7 @@ pub(crate) const KILL_MARIADB_EVERY: usize = 350;
 pub(crate) const KILL_MYSQL_EVERY: usize = 1_000;
 
 /// The end of the compare-and-swap on the ledger's row, and the COMMIT behind it.
-const RECORDED_COMMIT: &str = "UNION ALL SELECT 2)); COMMIT";
+const RECORDED_COMMIT: &str = "seq + 18446744073709551615 + 1); COMMIT";
 
 /// What a fault is aimed at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

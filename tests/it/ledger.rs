@@ -710,3 +710,25 @@ fn an_error_at_commit_that_decides_nothing_is_resolved_like_a_lost_answer() {
         assert_eq!(bank.balance(1), 100 + deposits + 1, "{code}");
     }
 }
+
+#[test]
+fn a_row_that_has_moved_refuses_the_commit_in_every_sql_mode() {
+    let bank = ledger_bank();
+    for mode in ["", "STRICT_TRANS_TABLES", "ANSI", "TRADITIONAL", "NO_UNSIGNED_SUBTRACTION", "NO_BACKSLASH_ESCAPES"] {
+        // A row that was never used, too: it holds 0.
+        for used in [false, true] {
+            let db = recording(&bank.server.url());
+            if used {
+                once(&db).unwrap();
+            }
+            let before = bank.balance(1);
+            bank.admin_query("UPDATE db_core_ledger SET seq = IF(seq = 0, 7, 0)");
+            let refused = db.transaction(|tx| {
+                tx.query_drop(format!("SET sql_mode = '{mode}'"))?;
+                deposit(tx, 1, 1)
+            });
+            assert_eq!(refused.unwrap_err().code(), Some(1690), "{mode:?}");
+            assert_eq!(bank.balance(1), before, "{mode:?}");
+        }
+    }
+}
