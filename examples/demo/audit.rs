@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use comfy_table::{Cell, CellAlignment, Color, Table, presets};
+use comfy_table::{Table, presets};
 use db_core::ErrorKind;
 use db_core::mysql::prelude::Queryable;
 use db_core::mysql::{Conn, Result};
@@ -153,15 +153,7 @@ impl Audit {
             ("transfers again after a server kill", run.tally.recoveries().to_string(), None),
             ("  of which the server was away", run.tally.absences().to_string(), None),
         ];
-        for (name, value, kept) in rows {
-            let value = Cell::new(value).set_alignment(CellAlignment::Right);
-            let value = match kept {
-                Some(true) => value.fg(Color::Green),
-                Some(false) => value.fg(Color::Red),
-                None => value,
-            };
-            table.add_row([Cell::new(name), value]);
-        }
+        examples::add_rows(&mut table, rows);
         table
     }
 }

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use comfy_table::{Cell, CellAlignment, Color, Table, presets};
+use comfy_table::{Cell, CellAlignment, Table, presets};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use crate::Run;
@@ -145,15 +145,7 @@ fn summary(run: &Run, audit: &Audit, took: Duration) -> Table {
         ("sum of the balances", audit.money.to_string(), None),
         ("promises broken", HumanCount(violations as u64).to_string(), Some(violations == 0)),
     ];
-    for (name, value, kept) in rows {
-        let value = Cell::new(value).set_alignment(CellAlignment::Right);
-        let value = match kept {
-            Some(true) => value.fg(Color::Green),
-            Some(false) => value.fg(Color::Red),
-            None => value,
-        };
-        table.add_row([Cell::new(name), value]);
-    }
+    examples::add_rows(&mut table, rows);
     table
 }
 
