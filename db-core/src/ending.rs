@@ -93,7 +93,7 @@ impl Session {
         let refused_before = executed < commit && matches!(error, mysql::Error::MySqlError(_));
         if refused_before || sent <= commit || was_not_sent(&error) {
             self.state.note(&error);
-            let mut cause = Error::classified(&error, verdict.kind, verdict.transient);
+            let mut cause = Error::seen(&error);
             if target.is_some() && self.moved(&error) {
                 cause = cause.transient(true).hint(
                     "the commit ledger's row was changed by somebody else (restored from a backup?); another one is used from now on",
@@ -177,8 +177,7 @@ impl Session {
     }
 
     fn rollback_failed(&mut self, error: &mysql::Error) -> Option<Error> {
-        let verdict = classify::statement(error);
-        let error = Error::classified(error, verdict.kind, verdict.transient);
+        let error = Error::seen(error);
         event!(warn, { kind = ?error.kind(), code = error.code() }, "ROLLBACK failed: the connection is closed");
         // What the body's error did not say: the connection was dead.
         self.state.doom.get_or_insert_with(|| error.clone());
@@ -209,8 +208,7 @@ impl Session {
             Err(failed) => {
                 self.state.note(&failed.error);
                 // Refused for whatever reason: the scope's work is still there, and must not be committed.
-                let verdict = classify::statement(&failed.error);
-                self.state.doom.get_or_insert_with(|| Error::classified(&failed.error, verdict.kind, verdict.transient));
+                self.state.doom.get_or_insert_with(|| Error::seen(&failed.error));
             }
         }
     }

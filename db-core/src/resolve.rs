@@ -212,8 +212,7 @@ fn new_client() -> u128 {
 }
 
 fn refused(failed: PacketError) -> Error {
-    let verdict = classify::statement(&failed.error);
-    Error::classified(&failed.error, verdict.kind, verdict.transient)
+    Error::seen(&failed.error)
 }
 
 /// Deletes rows of clients long gone. It is nobody's concern if that fails.
