@@ -1,4 +1,5 @@
-//! Money moves from one account to another, or nothing happens at all. `bank [URL]`; without a URL, on a throwaway server.
+//! Money moves from one account to another, or nothing happens at all.
+//! `cargo run --package examples --example bank [URL]`; without a URL, on a throwaway server.
 
 use db_core::prelude::*;
 
@@ -55,6 +56,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     admin.query_drop(format!("KILL {id}"))?;
     println!("the server has closed our connection {id}");
     transfer(&db, 2, 1, 100)?; // does not notice
-    println!("the accounts hold {:?}", balances()?);
-    Ok(admin.query_drop("DROP TABLE bank_example")?)
+    let at_the_end = balances()?;
+    println!("the accounts hold {at_the_end:?}");
+    admin.query_drop("DROP TABLE bank_example")?;
+    if at_the_end == [(1, 800), (2, 1200)] { Ok(()) } else { Err("money was lost or made".into()) }
 }

@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests panic when something is not as it should be")]
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use db_core::mysql::prelude::Queryable as _;
@@ -14,26 +15,103 @@ fn a_downstream_crate_that_renames_the_dependency_uses_every_name() {
     let mut admin = server.connect().unwrap();
     admin.query_drop("CREATE TABLE test.account (id BIGINT PRIMARY KEY, balance BIGINT NOT NULL)").unwrap();
 
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = here.parent().unwrap();
-    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("downstream");
+    let copy = project("downstream");
     fs::create_dir_all(copy.join("src")).unwrap();
-    let manifest = fs::read_to_string(here.join("downstream/Cargo.toml")).unwrap();
-    let core = root.join("db-core");
-    fs::write(copy.join("Cargo.toml"), manifest.replace("../../db-core", core.to_str().unwrap())).unwrap();
-    fs::copy(here.join("downstream/src/main.rs"), copy.join("src/main.rs")).unwrap();
-    // The versions that everything else here is tested with.
-    fs::copy(root.join("Cargo.lock"), copy.join("Cargo.lock")).unwrap();
+    fs::copy(here().join("downstream/src/main.rs"), copy.join("src/main.rs")).unwrap();
 
-    let output = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--manifest-path"])
-        .arg(copy.join("Cargo.toml"))
-        .arg("--target-dir")
-        // What the workspace has compiled already is not compiled again.
-        .arg(copy.ancestors().nth(2).unwrap())
-        .args(["--", &server.url()])
-        .output()
-        .unwrap();
+    let output = Command::new(env!("CARGO")).args(["run", "--quiet"]).current_dir(&copy).args(["--", &server.url()]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("every name is there"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// In an older edition too, and under the eyes of clippy: `strict_lints.rs` forbids whatever it warns of.
+#[test]
+fn in_a_crate_that_renames_the_dependency_every_shape_of_function_is_accepted() {
+    let files = renamed("ui/pass", "2021");
+    let said = cargo(&files, "clippy");
+    assert!(reports(&said).is_empty() && said.contains("Finished"), "{said}");
+}
+
+#[test]
+fn in_a_crate_that_renames_the_dependency_every_mistake_is_reported_where_it_is() {
+    let files = renamed("ui/fail", "2024");
+    let mut expected = BTreeMap::new();
+    for file in fs::read_dir(here().join("ui/fail")).unwrap() {
+        let file = file.unwrap().path();
+        if file.extension().is_some_and(|extension| extension == "stderr") {
+            expected.extend(reports(&fs::read_to_string(file).unwrap()));
+        }
+    }
+    let said = cargo(&files, "check");
+    assert!(expected.len() > 40, "{expected:?}");
+    assert_eq!(reports(&said), expected, "{said}");
+}
+
+/// As long as `db_core`, so that carets stay where they are.
+const RENAMED: &str = "storage";
+
+/// A project whose programs are the files of a folder, with another name for `db_core`.
+fn renamed(folder: &str, edition: &str) -> PathBuf {
+    let copy = project(&folder.replace("ui/", "renamed_"));
+    let manifest = fs::read_to_string(copy.join("Cargo.toml")).unwrap();
+    let mut manifest = manifest.replace("database =", &format!("{RENAMED} =")).replace("2024", edition);
+    manifest += "\n[dependencies.anyhow]\nversion = \"1\"\n\n[dependencies.thiserror]\nversion = \"2\"\n";
+    manifest += "\n[dependencies.tracing]\nversion = \"0.1\"\ndefault-features = false\nfeatures = [\"attributes\", \"std\"]\n";
+    fs::create_dir_all(copy.join(folder)).unwrap();
+    for file in fs::read_dir(here().join(folder)).unwrap() {
+        let file = file.unwrap().path();
+        if file.extension().is_some_and(|extension| extension == "rs") {
+            let name = file.file_stem().unwrap().to_str().unwrap();
+            let source = fs::read_to_string(&file).unwrap().replace("db_core", RENAMED);
+            fs::write(copy.join(format!("{folder}/{name}.rs")), source).unwrap();
+            manifest += &format!("\n[[bin]]\nname = \"{name}\"\npath = \"{folder}/{name}.rs\"\n");
+        }
+    }
+    fs::write(copy.join("Cargo.toml"), manifest).unwrap();
+    copy
+}
+
+/// What cargo says of every file, under the usual name.
+fn cargo(project: &Path, command: &str) -> String {
+    let output = Command::new(env!("CARGO")).args([command, "--bins", "--keep-going"]).current_dir(project).output().unwrap();
+    String::from_utf8_lossy(&output.stderr).replace(RENAMED, "db_core")
+}
+
+/// The errors in what a compiler said: for each file, where and what.
+fn reports(said: &str) -> BTreeMap<String, Vec<String>> {
+    let mut reports: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut error = None;
+    for line in said.lines() {
+        if line.starts_with("error") {
+            error = Some(line);
+        } else if line.starts_with("warning") {
+            error = None;
+        } else if let (Some((_, place)), Some(message)) = (line.split_once("--> "), error.take_if(|_| line.contains("--> "))) {
+            let (file, at) = place.split_once(':').unwrap();
+            reports.entry(file.to_owned()).or_default().push(format!("{at} {message}"));
+        }
+    }
+    for errors in reports.values_mut() {
+        errors.sort();
+    }
+    reports
+}
+
+fn here() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A project outside of the workspace, with the dependencies of `downstream`.
+fn project(name: &str) -> PathBuf {
+    let root = here().parent().unwrap();
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(copy.join(".cargo")).unwrap();
+    let manifest = fs::read_to_string(here().join("downstream/Cargo.toml")).unwrap();
+    let core = root.join("db-core");
+    fs::write(copy.join("Cargo.toml"), manifest.replace("../../db-core", core.to_str().unwrap())).unwrap();
+    // The versions that everything else here is tested with; and what the workspace has compiled already is not compiled again.
+    fs::copy(root.join("Cargo.lock"), copy.join("Cargo.lock")).unwrap();
+    let target = copy.ancestors().nth(2).unwrap();
+    fs::write(copy.join(".cargo/config.toml"), format!("[build]\ntarget-dir = {target:?}\n")).unwrap();
+    copy
 }

@@ -31,3 +31,48 @@ fn the_demo_keeps_every_promise_under_fire() {
     let said = run("demo", &["--seconds", "6", "--threads", "4"]);
     assert!(said.contains("kept: ") && said.contains("0 of unknown outcome"), "{said}");
 }
+
+#[test]
+fn the_orchestrator_does_every_task_once_though_the_server_is_killed() {
+    let said = run("orchestrator", &[]);
+    for line in [
+        "10 answers to COMMIT were lost",
+        "the server was killed",
+        "tasks that were not ended exactly once: 0\n",
+        "in the cloud, and active: 296, 296",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+}
+
+#[test]
+fn the_service_tells_each_client_the_truth_under_faults() {
+    let said = run("service", &[]);
+    let outage = "an outage: [408, 408, 408, 408, 408, 408], health 503; after it: [201, 201, 201, 201, 201, 201], health 200";
+    for line in [outage, "asked to stop: 201", "every 201 is in the database once, no error is"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+}
+
+#[test]
+fn every_style_of_error_says_what_happened_and_is_retried() {
+    let said = run("own_error", &[]);
+    for style in ["with_source", "transparent", "with_anyhow", "by_hand"] {
+        assert!(said.contains(&format!("UniqueViolation (member_name, {style:?}), HTTP 409, attempts 1")), "{style}: {said}");
+    }
+    assert!(said.contains("4 members, each entered once"), "{said}");
+}
+
+#[test]
+fn before_the_change_orders_are_doubled_and_lost_and_after_it_they_are_not() {
+    let said = run("migrate", &[]);
+    let lines = |what: &str| said.lines().filter(|line| line.contains(what)).count();
+    assert_eq!((lines("before"), lines("after")), (5, 5), "{said}");
+    assert_eq!((lines("DOUBLED"), lines("LOST"), lines("the order is in the database once")), (1, 1, 8), "{said}");
+}
+
+/// Its tests run with all others.
+#[test]
+fn the_program_whose_tests_are_to_be_copied_runs() {
+    assert!(run("testing", &[]).contains("7 are left"));
+}

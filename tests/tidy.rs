@@ -76,6 +76,23 @@ fn one_file_opens_connections_one_sleeps_one_is_unsafe() {
 }
 
 #[test]
+fn sql_is_written_in_the_files_that_send_it_and_holds_numbers_and_names_of_our_own_only() {
+    let verbs = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "CREATE ", "KILL ", "SET ", "SAVEPOINT ", "RELEASE ", "ROLLBACK", "COMMIT"];
+    let mut files: Vec<String> = verbs.iter().flat_map(|verb| library_files_with(&format!("\"{verb}"))).collect();
+    files.sort();
+    files.dedup();
+    // `statement_kind.rs` has words to compare with.
+    files.retain(|file| file != "statement_kind.rs");
+    assert_eq!(files, ["ending.rs", "ledger.rs", "link.rs", "options.rs", "resolve.rs", "state.rs"]);
+    // What a caller passes is never put into a statement: it goes to the server as it is.
+    for file in files {
+        for passes in ["Params", "Value", "get_pass"] {
+            assert!(!library_files_with(passes).contains(&file), "{file} knows of {passes}");
+        }
+    }
+}
+
+#[test]
 fn what_is_decided_knows_no_connection_and_no_clock() {
     for decides in ["classify.rs", "constraint.rs", "redact.rs", "statement_kind.rs", "options.rs"] {
         for acts in ["Link", "Session", "Conn::", "Instant", "Mutex", "fastrand", "std::thread"] {

@@ -120,8 +120,12 @@ pub(crate) fn connect(error: &Error) -> ConnectVerdict {
         Error::DriverError(e) => connect_driver(e),
         Error::UrlError(_) => ConnectVerdict::never(ErrorKind::Config),
         Error::FromValueError(_) | Error::FromRowError(_) => ConnectVerdict::never(ErrorKind::Driver),
-        Error::IoError(_) => ConnectVerdict::later(ErrorKind::ConnectFailed),
-        Error::CodecError(_) => ConnectVerdict { kind: ErrorKind::ConnectFailed, transient: !is_packet_too_large(error) },
+        Error::IoError(io) => ConnectVerdict { kind: ErrorKind::ConnectFailed, transient: may_pass(io) },
+        Error::CodecError(codec) => {
+            let io = codec.source().and_then(|source| source.downcast_ref());
+            let transient = !is_packet_too_large(error) && io.is_none_or(may_pass);
+            ConnectVerdict { kind: ErrorKind::ConnectFailed, transient }
+        }
         // A bad certificate stays bad; a server that died in the middle of the handshake comes back.
         #[cfg(any(feature = "native-tls", feature = "rustls"))]
         Error::TlsError(tls) => ConnectVerdict { kind: ErrorKind::ConnectFailed, transient: was_cut_short(tls) },
@@ -300,6 +304,7 @@ fn connect_driver(error: &DriverError) -> ConnectVerdict {
         UnknownAuthPlugin(plugin) if plugin == "sha256_password" => ConnectVerdict::never(ErrorKind::AccessDenied),
         // Our own options forbid what the server asks for.
         OldMysqlPasswordDisabled | CleartextPluginDisabled => ConnectVerdict::never(ErrorKind::Config),
+        UnknownAuthPlugin(plugin) if plugin == "mysql_clear_password" => ConnectVerdict::never(ErrorKind::Config),
         TlsNotSupported
         | UnsupportedProtocol(_)
         | Protocol41NotSet
@@ -365,6 +370,14 @@ fn is_packet_too_large(error: &Error) -> bool {
         Error::CodecError(codec) => codec.source().is_none() && codec.to_string() == "Packet is larger than max_allowed_packet",
         _ => false,
     }
+}
+
+/// Whether there is a network failure at the bottom of this, and neither a certificate that is not trusted (which `rustls` finds when the
+/// first bytes are read), nor a reply that is none, nor a file that cannot be read.
+fn may_pass(io: &io::Error) -> bool {
+    use io::ErrorKind::*;
+
+    !matches!(io.kind(), InvalidData | InvalidInput | NotFound | PermissionDenied)
 }
 
 /// Whether a network failure is at the bottom of this.

@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::lock::{LockGuard, SharedLock};
+use crate::observe::event;
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::stats::Counters;
 use crate::{Error, ErrorKind, Result};
 
 pub(crate) struct Database {
     pub(crate) settings: Arc<Settings>,
     pub(crate) lock: SharedLock,
+    pub(crate) counters: Arc<Counters>,
     /// Locked only by the holder of `lock`: if it is taken all the same, this thread has taken it.
     session: Mutex<Session>,
     /// The connection is to be closed as soon as nobody uses it.
@@ -28,8 +32,9 @@ pub(crate) struct Entered<'a> {
 
 impl Database {
     pub(crate) fn new(settings: Arc<Settings>, lock: SharedLock) -> Self {
-        let session = Mutex::new(Session::new(Arc::clone(&settings)));
-        Self { settings, lock, session, close: AtomicBool::new(false) }
+        let counters = Arc::new(Counters::new(&settings));
+        let session = Mutex::new(Session::new(Arc::clone(&settings), Arc::clone(&counters)));
+        Self { settings, lock, counters, session, close: AtomicBool::new(false) }
     }
 
     /// Tells this database from every other that lives.
@@ -37,9 +42,27 @@ impl Database {
         std::ptr::from_ref(self).addr()
     }
 
+    /// Waits for the lock, for as long as it takes.
+    pub(crate) fn lock(&self) -> LockGuard<'_> {
+        self.lock.try_lock().unwrap_or_else(|| self.waiting(|| self.lock.lock()))
+    }
+
+    /// Only a wait is worth a look at the clock.
+    fn waiting<G>(&self, wait: impl FnOnce() -> G) -> G {
+        let began = Instant::now();
+        let lock = wait();
+        let waited = began.elapsed();
+        self.counters.waited(waited);
+        event!(debug, "db_core.lock_wait", { db_core.duration = waited.as_secs_f64() }, "waited for the database's lock");
+        lock
+    }
+
     /// Waits for the lock, and takes the connection.
     pub(crate) fn enter(&self) -> Result<Entered<'_>> {
-        let lock = self.lock.within(self.settings.lock_timeout)?;
+        let lock = match self.lock.try_lock() {
+            Some(lock) => lock,
+            None => self.waiting(|| self.lock.within(self.settings.lock_timeout))?,
+        };
         let Some(session) = self.session.try_lock() else {
             let message = "this thread has a transaction open on the database's connection; \
                            pass that transaction (`tx`) in place of the database, or fork the database for work that is to stand by itself";

@@ -1,16 +1,19 @@
 //! How does a program hold its database?
 
-use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{env, fmt};
 
 use mysql::OptsBuilder;
 
 use crate::database::Database;
 use crate::lock::{LockGuard, SharedLock};
 use crate::settings::Settings;
-use crate::{Result, RetryPolicy, Scope};
+use crate::{Error, ErrorKind, Result, RetryPolicy, Scope, Stats};
+
+/// As the servers' own `long_query_time`.
+const SLOW_TRANSACTION: Duration = Duration::from_secs(10);
 
 /// A database: one connection that heals itself, behind a lock.
 ///
@@ -23,12 +26,16 @@ use crate::{Result, RetryPolicy, Scope};
 /// What is set on the session by hand (`SET @x`, temporary tables, `GET_LOCK`) goes with the connection that it was set on.
 /// The session runs with `autocommit = 0` and `utf8mb4`.
 ///
-/// ```no_run
+/// ```
 /// use db_core::prelude::*;
 ///
-/// # fn main() -> db_core::Result<()> {
-/// let db = Db::connect("mysql://app:secret@db1.example/bank")?;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = db_testkit::Server::start()?;
+/// # server.connect()?.query_drop("CREATE TABLE account (id INT PRIMARY KEY) ENGINE=InnoDB")?;
+/// # let url = server.url();
+/// let db = Db::connect(&url)?; // mysql://user:password@host/database
 /// let accounts: Option<u64> = db.transaction(|tx| tx.query_first("SELECT COUNT(*) FROM account"))?;
+/// # assert_eq!(accounts, Some(0));
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
@@ -44,10 +51,27 @@ impl Db {
         Self::builder(url).connect()
     }
 
-    /// Begins to describe a database by its URL: `mysql://user:password@host:port/database?option=value`, with the
-    /// [driver's options](mysql::Opts::from_url).
+    /// Connects to the database whose URL is in the environment variable `DATABASE_URL`.
+    ///
+    /// # Errors
+    ///
+    /// As [`DbBuilder::from_env`] and [`DbBuilder::connect`].
+    pub fn from_env() -> Result<Self> {
+        DbBuilder::from_env("DATABASE_URL")?.connect()
+    }
+
+    /// Begins to describe a database by its URL: `mysql://user:password@host:port/database?option=value`, with these
+    /// [options](crate::guide::connecting).
     pub fn builder(url: &str) -> DbBuilder {
-        DbBuilder { url: url.into(), lock: None, retry: RetryPolicy::default(), lock_timeout: None, ledger: false, driver: Vec::new() }
+        DbBuilder {
+            url: url.into(),
+            lock: None,
+            retry: RetryPolicy::default(),
+            lock_timeout: None,
+            slow_transaction: SLOW_TRANSACTION,
+            ledger: false,
+            driver: Vec::new(),
+        }
     }
 
     /// The same settings, with a connection and a lock of its own, connected.
@@ -63,13 +87,20 @@ impl Db {
     ///
     /// It waits for as long as it takes; [`SharedLock::try_lock_for`] does not.
     pub fn lock(&self) -> LockGuard<'_> {
-        self.database().lock.lock()
+        self.database().lock()
     }
 
     /// This database's lock, for another builder, or for anything else that must exclude this database.
     #[must_use]
     pub fn shared_lock(&self) -> SharedLock {
         self.database().lock.clone()
+    }
+
+    /// What this database and its clones have done so far. A [fork](Self::fork) counts for itself. It waits for nobody, and
+    /// needs no feature.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.database().counters.stats()
     }
 
     /// Asks the server whether it is there: one round trip. A connection that is found dead is replaced.
@@ -87,7 +118,7 @@ impl Db {
     ///
     /// ```sql
     /// CREATE TABLE IF NOT EXISTS db_core_ledger (
-    ///     client BINARY(16) NOT NULL PRIMARY KEY,
+    ///     client BIGINT UNSIGNED NOT NULL PRIMARY KEY,
     ///     seq BIGINT UNSIGNED NOT NULL,
     ///     touched TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP,
     ///     KEY (touched)
@@ -145,12 +176,14 @@ impl fmt::Debug for Db {
 
 /// Describes a database that is to be connected. Made by [`Db::builder`].
 ///
-/// ```no_run
+/// ```
 /// use std::time::Duration;
 /// use db_core::prelude::*;
 ///
-/// # fn main() -> db_core::Result<()> {
-/// let db = Db::builder("mysql://app:secret@db1.example/bank")
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = db_testkit::Server::start()?;
+/// # let url = server.url();
+/// let db = Db::builder(&url)
 ///     .retry(RetryPolicy::default().max_attempts(5))
 ///     .lock_timeout(Duration::from_secs(2))
 ///     .driver_options(|options| options.read_timeout(Some(Duration::from_secs(30))))
@@ -163,11 +196,36 @@ pub struct DbBuilder {
     lock: Option<SharedLock>,
     retry: RetryPolicy,
     lock_timeout: Option<Duration>,
+    slow_transaction: Duration,
     ledger: bool,
     driver: Vec<Box<dyn FnOnce(OptsBuilder) -> OptsBuilder>>,
 }
 
 impl DbBuilder {
+    /// Begins to describe the database whose URL is in an environment variable.
+    ///
+    /// ```no_run
+    /// use db_core::prelude::*;
+    ///
+    /// # fn main() -> db_core::Result<()> {
+    /// let db = DbBuilder::from_env("BANK_URL")?.commit_ledger(true).connect()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config): the variable is not set, is empty, or is no text.
+    pub fn from_env(variable: &str) -> Result<Self> {
+        let wrong = match env::var(variable) {
+            Ok(url) if !url.is_empty() => return Ok(Db::builder(&url)),
+            Ok(_) => "is empty",
+            Err(env::VarError::NotPresent) => "is not set",
+            Err(env::VarError::NotUnicode(_)) => "is not UTF-8",
+        };
+        let message = format!("the environment variable {variable}, where the database's URL is expected, {wrong}");
+        Err(Error::new(ErrorKind::Config, message))
+    }
+
     /// Shares a lock with other databases, so that they exclude each other. Default: a lock of its own.
     pub fn lock(mut self, lock: SharedLock) -> Self {
         self.lock = Some(lock);
@@ -185,6 +243,13 @@ impl DbBuilder {
     /// How long a call waits for the lock before it fails with [`LockTimeout`](crate::ErrorKind::LockTimeout). Default: without end.
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = Some(timeout);
+        self
+    }
+
+    /// How long a transaction may be open, COMMIT included, before a warning says so at its end. Default: 10 seconds.
+    /// [`Duration::MAX`]: never. It needs the feature `tracing`.
+    pub fn slow_transaction(mut self, threshold: Duration) -> Self {
+        self.slow_transaction = threshold;
         self
     }
 
@@ -223,7 +288,7 @@ impl DbBuilder {
     pub fn connect(self) -> Result<Db> {
         let options = Settings::parse(&self.url)?;
         let options = self.driver.into_iter().fold(OptsBuilder::from_opts(options), |options, change| change(options));
-        let settings = Settings::new(options.into(), self.retry, self.lock_timeout, self.ledger)?;
+        let settings = Settings::new(options.into(), self.retry, self.lock_timeout, self.slow_transaction, self.ledger)?;
         Db::open(Arc::new(settings), self.lock.unwrap_or_default())
     }
 }
@@ -231,6 +296,11 @@ impl DbBuilder {
 impl fmt::Debug for DbBuilder {
     /// Without the URL, which holds the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DbBuilder").field("retry", &self.retry).field("lock_timeout", &self.lock_timeout).finish_non_exhaustive()
+        f.debug_struct("DbBuilder")
+            .field("retry", &self.retry)
+            .field("lock_timeout", &self.lock_timeout)
+            .field("slow_transaction", &self.slow_transaction)
+            .field("commit_ledger", &self.ledger)
+            .finish_non_exhaustive()
     }
 }

@@ -1,12 +1,13 @@
 //! How does a transaction, or a scope inside it, end?
 
 use std::io;
+use std::time::Instant;
 
 use crate::classify::{self, CommitVerdict};
 use crate::link::{GUARD, NO_AUTOCOMMIT, PacketError, RELEASE_GUARD};
+use crate::observe::event;
 use crate::resolve::{Lost, Resolution};
 use crate::session::Session;
-use crate::trace::event;
 use crate::{Error, ErrorKind, Result};
 
 const COMMIT: &str = "COMMIT";
@@ -42,7 +43,7 @@ impl Session {
         let guarded = self.state.needs_guard();
         self.keeps_guard |= self.state.guarded.is_some();
         // Before the first byte of COMMIT a dead connection is a certain "no".
-        let Some(link) = self.link.as_mut().filter(|link| link.usable()) else {
+        let Some(link) = self.link.as_mut().filter(|link| link.alive()) else {
             self.state.lost = true;
             return Err(Error::new(ErrorKind::ConnectionLost, "the connection was closed before COMMIT").transient(true));
         };
@@ -114,15 +115,19 @@ impl Session {
             // There was nothing to commit.
             return Err(Error::classified(&error, verdict.kind, true));
         }
-        let resolution = target.map_or(Resolution::Unknown, |target| self.resolve(target, lost));
-        event!(info, { resolution = ?resolution }, "the answer to COMMIT was lost");
-        match resolution {
+        self.faulted.get_or_insert_with(Instant::now);
+        match target.map_or(Resolution::Unknown, |target| self.resolve(target, lost)) {
             Resolution::Committed => {
+                event!(info, "db_core.resolve", { db_core.resolution = "committed" }, "the answer to COMMIT was lost");
                 self.state.committed = true;
                 Ok(())
             }
-            Resolution::NotCommitted => Err(Error::classified(&error, verdict.kind, true)),
+            Resolution::NotCommitted => {
+                event!(info, "db_core.resolve", { db_core.resolution = "not_committed" }, "the answer to COMMIT was lost");
+                Err(Error::classified(&error, verdict.kind, true))
+            }
             Resolution::Unknown => {
+                event!(warn, "db_core.resolve", { db_core.resolution = "unknown" }, "the answer to COMMIT was lost");
                 self.state.committed = true;
                 Err(Error::classified(&error, ErrorKind::CommitUnknown, false))
             }
@@ -149,7 +154,7 @@ impl Session {
             }
             Err(failed) if failed.no_such_savepoint() => {
                 let broken = self.state.broken();
-                event!(warn, { kind = ?broken.kind() }, "the transaction had ended before its ROLLBACK");
+                event!(warn, "db_core.ended_early", { error.type = ?broken.kind() }, "the transaction had ended before its ROLLBACK");
                 self.state.doom = Some(broken);
                 self.roll_back_unguarded()
             }
@@ -178,7 +183,12 @@ impl Session {
 
     fn rollback_failed(&mut self, error: &mysql::Error) -> Option<Error> {
         let error = Error::seen(error);
-        event!(warn, { kind = ?error.kind(), code = error.code() }, "ROLLBACK failed: the connection is closed");
+        event!(
+            warn,
+            "db_core.rollback_failed",
+            { error.type = ?error.kind(), db.response.status_code = error.code().map(tracing::field::display) },
+            "ROLLBACK failed: the connection is closed"
+        );
         // What the body's error did not say: the connection was dead.
         self.state.doom.get_or_insert_with(|| error.clone());
         self.state.lost = true;

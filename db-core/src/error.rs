@@ -75,7 +75,7 @@ impl Error {
                 this.0.constraint = constraint::parse(error.code, &error.message);
                 this.0.server = Some(Server {
                     code: error.code,
-                    state: error.state.clone(),
+                    state: redact::printable(&error.state).into_owned(),
                     message: redact::message(error.code, &error.message).into(),
                 });
                 this

@@ -54,6 +54,9 @@ impl Owner {
 
     /// The hooks that waited for this end, in the order they were added; the others are forgotten.
     pub(crate) fn take(self, on: Option<On>) -> Vec<Hook> {
+        if WAITING.with_borrow(Vec::is_empty) {
+            return Vec::new();
+        }
         let ended = take(|_, waiting| waiting.owner == self);
         ended.into_iter().filter(|waiting| Some(waiting.on) == on).map(|waiting| waiting.hook).collect()
     }
@@ -61,9 +64,6 @@ impl Owner {
 
 fn take(mut which: impl FnMut(usize, &Waiting) -> bool) -> Vec<Waiting> {
     WAITING.with_borrow_mut(|waiting| {
-        if waiting.is_empty() {
-            return Vec::new();
-        }
         let mut position = 0;
         waiting
             .extract_if(.., |each| {
@@ -76,6 +76,12 @@ fn take(mut which: impl FnMut(usize, &Waiting) -> bool) -> Vec<Waiting> {
 
 /// Runs every hook, also after one that panics; the first panic goes on afterwards.
 pub(crate) fn run(hooks: Vec<Hook>) {
+    if !hooks.is_empty() {
+        run_all(hooks);
+    }
+}
+
+fn run_all(hooks: Vec<Hook>) {
     let mut panic: Option<Box<dyn Any + Send>> = None;
     for hook in hooks {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(hook)) {

@@ -4,61 +4,87 @@
 //! expand, the type is known, and method resolution picks the first of these that fits it.
 
 use std::error::Error as StdError;
+use std::ops::Deref;
 
 use crate::Error;
 
 /// A fault that was found in an error.
 pub type Fault = Error;
 
-/// What the attributes wrap an error in, to look into it.
+/// What the attributes wrap an error in, to look into it: `Inspect::new(error).fault()`.
+///
+/// Method resolution takes the first `fault` whose bounds the type fulfils, on the way of the dereferences from here to `Opaque`.
 #[derive(Debug)]
-pub struct Inspect<'a, E>(pub &'a E);
+pub struct Inspect<'a, E>(Boxed<'a, E>);
 
-/// The error is one, or holds one.
-pub trait Chained {
-    /// The first database error in the chain.
-    fn fault(&self) -> Option<Fault>;
-}
-
-/// `Box<dyn Error + Send + Sync>` and its kin (anyhow, eyre) are no errors themselves.
-pub trait Boxed {
-    /// The first database error in the chain.
-    fn fault(&self) -> Option<Fault>;
-}
+/// What is no error itself: `Box<dyn Error + Send + Sync>` and its kin (anyhow, eyre).
+#[derive(Debug)]
+pub struct Boxed<'a, E>(BoxedHere<'a, E>);
 
 /// Nor is `Box<dyn Error>`.
-pub trait BoxedHere {
-    /// The first database error in the chain.
-    fn fault(&self) -> Option<Fault>;
-}
+#[derive(Debug)]
+pub struct BoxedHere<'a, E>(Opaque<'a, E>);
 
 /// Nothing is known of the type.
-pub trait Opaque {
-    /// Nothing.
-    fn fault(&self) -> Option<Fault>;
-}
+#[derive(Debug)]
+pub struct Opaque<'a, E>(&'a E);
 
-impl<E: StdError + 'static> Chained for &&&Inspect<'_, E> {
-    fn fault(&self) -> Option<Fault> {
-        search(self.0)
+impl<'a, E> Inspect<'a, E> {
+    /// Of any type, since only the bounds of `fault` differ.
+    pub fn new(error: &'a E) -> Self {
+        Self(Boxed(BoxedHere(Opaque(error))))
     }
 }
 
-impl<E: AsRef<dyn StdError + Send + Sync>> Boxed for &&Inspect<'_, E> {
-    fn fault(&self) -> Option<Fault> {
-        search(self.0.as_ref())
+impl<E: StdError + 'static> Inspect<'_, E> {
+    /// The first database error in the chain: the error is one, or holds one.
+    pub fn fault(&self) -> Option<Fault> {
+        search(self.0.0.0.0)
     }
 }
 
-impl<E: AsRef<dyn StdError>> BoxedHere for &Inspect<'_, E> {
-    fn fault(&self) -> Option<Fault> {
-        search(self.0.as_ref())
+impl<E: AsRef<dyn StdError + Send + Sync>> Boxed<'_, E> {
+    /// The first database error in the chain.
+    pub fn fault(&self) -> Option<Fault> {
+        search(self.0.0.0.as_ref())
     }
 }
 
-impl<E> Opaque for Inspect<'_, E> {
-    fn fault(&self) -> Option<Fault> {
+impl<E: AsRef<dyn StdError>> BoxedHere<'_, E> {
+    /// The first database error in the chain.
+    pub fn fault(&self) -> Option<Fault> {
+        search(self.0.0.as_ref())
+    }
+}
+
+impl<E> Opaque<'_, E> {
+    /// None that could be found.
+    pub fn fault(&self) -> Option<Fault> {
         None
+    }
+}
+
+impl<'a, E> Deref for Inspect<'a, E> {
+    type Target = Boxed<'a, E>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<'a, E> Deref for Boxed<'a, E> {
+    type Target = BoxedHere<'a, E>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<'a, E> Deref for BoxedHere<'a, E> {
+    type Target = Opaque<'a, E>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 
@@ -74,17 +100,6 @@ fn search(error: &(dyn StdError + 'static)) -> Option<Fault> {
         next = error.source();
     }
     None
-}
-
-/// Looks into an error of whatever type.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __inspect {
-    ($error:expr) => {{
-        #[allow(unused_imports, reason = "which one is used depends on the type")]
-        use $crate::__private::{Boxed as _, BoxedHere as _, Chained as _, Opaque as _};
-        (&&&&$crate::__private::Inspect($error)).fault()
-    }};
 }
 
 #[cfg(test)]
@@ -116,12 +131,12 @@ mod tests {
         let boxed: Box<dyn StdError> = Own(error()).into();
         let shared: Box<dyn StdError + Send + Sync> = Own(error()).into();
         let kind = |fault: Option<Fault>| fault.map(|fault| fault.kind());
-        assert_eq!(kind(__inspect!(&error())), Some(ErrorKind::Deadlock));
-        assert_eq!(kind(__inspect!(&Own(error()))), Some(ErrorKind::Deadlock));
-        assert_eq!(kind(__inspect!(&boxed)), Some(ErrorKind::Deadlock));
-        assert_eq!(kind(__inspect!(&shared)), Some(ErrorKind::Deadlock));
-        assert_eq!(kind(__inspect!(&driver())), Some(ErrorKind::ConnectionLost));
-        assert_eq!(kind(__inspect!(&fmt::Error)), None);
-        assert_eq!(kind(__inspect!(&"no error at all")), None);
+        assert_eq!(kind(Inspect::new(&error()).fault()), Some(ErrorKind::Deadlock));
+        assert_eq!(kind(Inspect::new(&Own(error())).fault()), Some(ErrorKind::Deadlock));
+        assert_eq!(kind(Inspect::new(&boxed).fault()), Some(ErrorKind::Deadlock));
+        assert_eq!(kind(Inspect::new(&shared).fault()), Some(ErrorKind::Deadlock));
+        assert_eq!(kind(Inspect::new(&driver()).fault()), Some(ErrorKind::ConnectionLost));
+        assert_eq!(kind(Inspect::new(&fmt::Error).fault()), None);
+        assert_eq!(kind(Inspect::new(&"no error at all").fault()), None);
     }
 }

@@ -2,12 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use mysql::Conn;
 use mysql::prelude::{FromRow, Queryable};
+use mysql::{Conn, Text};
 
+use crate::observe::event;
+use crate::reply::{Reply, caught, garbled};
 use crate::settings::Settings;
 use crate::socket::{self, Seen};
-use crate::trace::event;
+use crate::texts::Texts;
 use crate::{Error, ErrorKind, Result, classify};
 
 pub(crate) const GUARD: &str = "SAVEPOINT db_core_guard";
@@ -16,6 +18,11 @@ pub(crate) const RELEASE_GUARD: &str = "RELEASE SAVEPOINT db_core_guard";
 pub(crate) const NO_AUTOCOMMIT: &str = "SET autocommit = 0";
 
 const NAMES: &str = "SET NAMES utf8mb4";
+
+/// The most rows that a question of ours can be answered with.
+const ANSWER: usize = 100;
+
+const MORE_RESULTS: &str = "the server answered more statements than it was sent";
 
 /// SAVEPOINT does not exist: the transaction it was set in has ended.
 const NO_SUCH_SAVEPOINT: u16 = 1305;
@@ -34,6 +41,7 @@ pub(crate) struct Link {
     guard_armed: bool,
     /// Cleared by the first failure that leaves the state unknown.
     known: bool,
+    texts: Texts,
     /// Where the statements of a packet are put together.
     joined: String,
 }
@@ -70,15 +78,24 @@ impl Link {
             let verdict = classify::connect(&error);
             Error::classified(&error, verdict.kind, verdict.transient)
         };
-        let conn = Conn::new(settings.options.clone()).map_err(refused)?;
+        // A version that the driver cannot read, it panics at when asked for it.
+        let connected = caught(|| {
+            let conn = Conn::new(settings.options.clone())?;
+            conn.server_version();
+            Ok(conn)
+        });
+        let panicked = |_| Error::new(ErrorKind::ConnectFailed, "the driver panicked while it connected");
+        let conn = connected.map_err(panicked)?.map_err(refused)?;
         let mut link = Self {
             conn: Some(conn),
             process: std::process::id(),
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
-            tls: settings.options.get_ssl_opts().is_some(),
+            // The driver does without TLS on a Unix socket.
+            tls: settings.options.get_ssl_opts().is_some() && settings.options.get_socket().is_none(),
             one_by_one: false,
             guard_armed: false,
             known: true,
+            texts: Texts::new(settings.options.get_stmt_cache_size()),
             joined: String::new(),
         };
         link.set_up().map_err(refused)?;
@@ -94,7 +111,12 @@ impl Link {
                 self.one_by_one = true;
                 static SAID: AtomicBool = AtomicBool::new(false);
                 if !SAID.swap(true, Ordering::Relaxed) {
-                    event!(warn, { code = error.code }, "the server refuses several statements in one packet: they go one by one");
+                    event!(
+                        warn,
+                        "db_core.one_by_one",
+                        { db.response.status_code = %error.code },
+                        "the server refuses several statements in one packet: they go one by one"
+                    );
                 }
                 self.packet(&statements).map_err(|failed| failed.error)
             }
@@ -113,6 +135,14 @@ impl Link {
     pub(crate) fn conn_mut(&mut self) -> mysql::Result<&mut Conn> {
         match &mut self.conn {
             Some(conn) if self.known => Ok(conn),
+            _ => Err(mysql::Error::server_disconnected()),
+        }
+    }
+
+    /// To prepare statements on.
+    pub(crate) fn prepared_mut(&mut self) -> mysql::Result<(&mut Conn, &mut Texts)> {
+        match &mut self.conn {
+            Some(conn) if self.known => Ok((conn, &mut self.texts)),
             _ => Err(mysql::Error::server_disconnected()),
         }
     }
@@ -145,10 +175,14 @@ impl Link {
         self.process != std::process::id()
     }
 
-    /// Whether a statement may be sent: state known, this process's own, and alive as far as the socket knows.
+    /// Whether a statement may be sent: this process's own, and [alive](Self::alive).
     pub(crate) fn usable(&self) -> bool {
+        !self.inherited() && self.alive()
+    }
+
+    /// State known, and open as far as the socket knows.
+    pub(crate) fn alive(&self) -> bool {
         self.known
-            && !self.inherited()
             && match socket::peek(self.conn()) {
                 Seen::Quiet => true,
                 // TLS sends records of its own; a farewell is found by the first statement then.
@@ -157,10 +191,34 @@ impl Link {
             }
     }
 
+    /// The process that opened it.
+    pub(crate) fn process(&self) -> u32 {
+        self.process
+    }
+
+    /// One round trip. After anything but an answer nothing more is sent.
+    pub(crate) fn ping(&mut self) -> mysql::Result<()> {
+        let conn = self.conn_mut()?;
+        let answered = caught(|| conn.ping()).unwrap_or_else(|panicked| Err(panicked.into()));
+        answered.inspect_err(|_| self.abandon())
+    }
+
     /// Asks a question of our own, and reads the whole answer.
     pub(crate) fn ask<T: FromRow>(&mut self, sql: &str) -> mysql::Result<Vec<T>> {
-        let rows = self.conn_mut()?.query_opt(sql).and_then(|rows| Ok(rows.into_iter().collect::<Result<_, _>>()?));
-        rows.inspect_err(|error| self.unless_answered(error))
+        let asked = (|| {
+            let mut reply = self.request(sql)?;
+            let mut answer = Vec::new();
+            while let Some(row) = reply.next_row()? {
+                if answer.len() == ANSWER {
+                    return Err(reply.refuse("the server answered with more rows than were asked for"));
+                }
+                answer.push(
+                    mysql::from_row_opt(row).map_err(|_| reply.refuse("the server answered with other columns than were asked for"))?,
+                );
+            }
+            if reply.next_result()? { Err(reply.refuse(MORE_RESULTS)) } else { Ok(answer) }
+        })();
+        asked.inspect_err(|error| self.unless_answered(error))
     }
 
     /// What the server refused, it answered. After any other failure it is not known what it will answer to.
@@ -197,20 +255,28 @@ impl Link {
         }
     }
 
+    fn request(&mut self, sql: &str) -> mysql::Result<Reply<'_, '_, '_, Text>> {
+        let conn = self.conn_mut()?;
+        Ok(Reply::new(caught(|| conn.query_iter(sql))??))
+    }
+
     /// Reads every result: an error in a later one is otherwise lost with the result.
     fn send(&mut self, sql: &str, sent: usize) -> Result<u64, PacketError> {
         let mut executed = 0;
         let mut changed = 0;
         let result = (|| {
-            let mut results = self.conn_mut()?.query_iter(sql)?;
-            while let Some(rows) = results.iter() {
-                changed += rows.affected_rows();
-                for row in rows {
-                    row?;
+            let mut reply = self.request(sql)?;
+            while reply.next_result()? {
+                if executed == sent {
+                    return Err(reply.refuse(MORE_RESULTS));
+                }
+                changed += reply.affected_rows();
+                if reply.next_row()?.is_some() {
+                    return Err(reply.refuse("the server answered with rows where none were asked for"));
                 }
                 executed += 1;
             }
-            Ok(())
+            if executed == sent { Ok(()) } else { Err(garbled("the server answered fewer statements than it was sent")) }
         })();
         match result {
             Ok(()) => Ok(changed),

@@ -13,13 +13,15 @@ use crate::{Error, ErrorKind, Result};
 /// The thread that holds it may take it again; other threads wait. It is eventually fair: a waiting thread gets it
 /// within about half a millisecond of its release, even from a thread that takes it again and again.
 ///
-/// ```no_run
+/// ```
 /// use db_core::{Db, SharedLock};
 ///
-/// # fn main() -> db_core::Result<()> {
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = db_testkit::Server::start()?;
+/// # let (orders_url, stock_url) = (server.create_database()?, server.create_database()?);
 /// let lock = SharedLock::new();
-/// let orders = Db::builder("mysql://app@db1.example/orders").lock(lock.clone()).connect()?;
-/// let stock = Db::builder("mysql://app@db2.example/stock").lock(lock.clone()).connect()?;
+/// let orders = Db::builder(&orders_url).lock(lock.clone()).connect()?;
+/// let stock = Db::builder(&stock_url).lock(lock.clone()).connect()?;
 /// let _both = lock.lock(); // no other thread uses either database, or anything else guarded by this lock
 /// # Ok(()) }
 /// ```
@@ -42,6 +44,11 @@ impl SharedLock {
     #[must_use]
     pub fn try_lock_for(&self, timeout: Duration) -> Option<LockGuard<'_>> {
         Some(LockGuard { _held: self.0.try_lock_for(timeout)? })
+    }
+
+    /// Holds the lock if no other thread does.
+    pub(crate) fn try_lock(&self) -> Option<LockGuard<'_>> {
+        Some(LockGuard { _held: self.0.try_lock()? })
     }
 
     pub(crate) fn within(&self, timeout: Option<Duration>) -> Result<LockGuard<'_>> {

@@ -46,6 +46,11 @@ impl TxOptions {
         self
     }
 
+    /// Whether the server's defaults are what is wanted.
+    pub(crate) fn asks_nothing(&self) -> bool {
+        !self.read_only && self.isolation.is_none()
+    }
+
     /// The statement that asks the server for what is not its default.
     pub(crate) fn set_transaction(&self) -> Option<String> {
         let mode = if self.read_only { ", READ ONLY" } else { "" };

@@ -70,6 +70,12 @@ impl RetryPolicy {
         self
     }
 
+    /// The number of attempts; the delays at first and at most; the time in all.
+    #[cfg(feature = "serde")]
+    pub(crate) fn parts(&self) -> (u32, [Duration; 3]) {
+        (self.max_attempts, [self.base_delay, self.max_delay, self.max_elapsed])
+    }
+
     pub(crate) fn attempt(&self, runs: u32, began: Instant) -> Attempt {
         Attempt { count: runs, max: self.max_attempts, began }
     }

@@ -9,10 +9,11 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use mysql::prelude::{AsStatement, Queryable};
-use mysql::{Conn, Params, QueryResult, Statement};
+use mysql::{Params, QueryResult, Statement};
 use parking_lot::Mutex;
 
 use crate::link::Link;
+use crate::observe::statement;
 use crate::statement_kind::{self, StatementKind};
 use crate::{Error, ErrorKind};
 
@@ -27,13 +28,13 @@ static OWNERS: LazyLock<Mutex<HashMap<Pair, Origin>>> = LazyLock::new(Mutex::def
 
 /// Prepares `sql` for a caller who keeps the statement.
 pub(crate) fn prepare(link: &mut Link, sql: &str) -> mysql::Result<Statement> {
-    let kind = statement_kind::of(sql);
     let mut text = Cow::Borrowed(sql);
     loop {
-        let statement = link.conn_mut()?.prep(text.as_ref())?;
+        let (statement, kind) = prepared(link, &text)?;
         let pair = (statement.connection_id(), statement.id());
         let owner = OWNERS.lock().entry(pair).or_insert((link.serial(), kind)).0;
         if owner == link.serial() {
+            statement!("db_core.prepare", { db.query.text = crate::observe::text(sql), db_core.statement_id = statement.id() }, "prepare");
             return Ok(statement);
         }
         // The numbers are another connection's: the next text, one space longer, gets the next number.
@@ -41,16 +42,31 @@ pub(crate) fn prepare(link: &mut Link, sql: &str) -> mysql::Result<Statement> {
     }
 }
 
-/// The statement to execute, and its kind. A text is prepared, or found in the driver's cache.
+/// The statement of this text, which is prepared unless it is known.
+fn prepared(link: &mut Link, sql: &str) -> mysql::Result<(Statement, StatementKind)> {
+    let (conn, texts) = link.prepared_mut()?;
+    if let Some(found) = texts.find(sql) {
+        return Ok(found);
+    }
+    let kind = statement_kind::of(sql);
+    let statement = conn.prep(sql)?;
+    texts.learn(sql, &statement, kind);
+    Ok((statement, kind))
+}
+
+/// The statement to execute, and its kind.
 pub(crate) fn resolve<'s, S: AsStatement>(link: &mut Link, statement: &'s S) -> mysql::Result<(Cow<'s, Statement>, StatementKind)> {
-    let serial = link.serial();
-    let mut preparer = Preparer { conn: link.conn_mut()?, kind: None };
+    let mut preparer = Preparer { link, kind: None };
     let resolved = statement.as_statement(&mut preparer)?;
-    if let Some(kind) = preparer.kind {
+    let Preparer { link, kind } = preparer;
+    if let Some(kind) = kind {
         return Ok((resolved, kind));
     }
     match owner(&resolved) {
-        Some((owner, kind)) if owner == serial => Ok((resolved, kind)),
+        Some((owner, kind)) if owner == link.serial() => {
+            statement!("db_core.statement", { db_core.statement_id = resolved.id() }, "execute");
+            Ok((resolved, kind))
+        }
         _ => Err(foreign().into()),
     }
 }
@@ -58,7 +74,11 @@ pub(crate) fn resolve<'s, S: AsStatement>(link: &mut Link, statement: &'s S) -> 
 /// Closes a statement of this connection's.
 pub(crate) fn close(link: &mut Link, statement: &Statement) -> mysql::Result<()> {
     match owner(statement) {
-        Some((owner, _)) if owner == link.serial() => link.conn_mut()?.close(statement.clone()),
+        Some((owner, _)) if owner == link.serial() => {
+            let (conn, texts) = link.prepared_mut()?;
+            texts.forget(statement.id());
+            conn.close(statement.clone())
+        }
         _ => Err(foreign().into()),
     }
 }
@@ -74,23 +94,25 @@ fn foreign() -> Error {
 }
 
 /// Lets a text prepare itself, and tells that it did.
-struct Preparer<'c> {
-    conn: &'c mut Conn,
+struct Preparer<'l> {
+    link: &'l mut Link,
     kind: Option<StatementKind>,
 }
 
 impl Queryable for Preparer<'_> {
     fn prep<Q: AsRef<str>>(&mut self, query: Q) -> mysql::Result<Statement> {
-        self.kind = Some(statement_kind::of(query.as_ref()));
-        self.conn.prep(query)
+        statement!("db_core.statement", { db.query.text = crate::observe::text(query.as_ref()) }, "execute");
+        let (statement, kind) = prepared(self.link, query.as_ref())?;
+        self.kind = Some(kind);
+        Ok(statement)
     }
 
     fn query_iter<Q: AsRef<str>>(&mut self, query: Q) -> mysql::Result<QueryResult<'_, '_, '_, mysql::Text>> {
-        self.conn.query_iter(query)
+        self.link.conn_mut()?.query_iter(query)
     }
 
     fn close(&mut self, statement: Statement) -> mysql::Result<()> {
-        self.conn.close(statement)
+        self.link.conn_mut()?.close(statement)
     }
 
     fn exec_iter<S: AsStatement, P: Into<Params>>(
@@ -98,7 +120,7 @@ impl Queryable for Preparer<'_> {
         statement: S,
         params: P,
     ) -> mysql::Result<QueryResult<'_, '_, '_, mysql::Binary>> {
-        self.conn.exec_iter(statement, params)
+        self.link.conn_mut()?.exec_iter(statement, params)
     }
 
     fn exec_batch<S, P, I>(&mut self, statement: S, params: I) -> mysql::Result<()>
@@ -107,6 +129,6 @@ impl Queryable for Preparer<'_> {
         P: Into<Params>,
         I: IntoIterator<Item = P>,
     {
-        self.conn.exec_batch(statement, params)
+        self.link.conn_mut()?.exec_batch(statement, params)
     }
 }

@@ -13,6 +13,9 @@ const REDACTED: &str = "<redacted>";
 
 const QUOTES: [char; 2] = ['\'', '"'];
 
+/// In bytes. Servers stop at 512, proxies go on a little.
+const LONGEST: usize = 4096;
+
 /// Where a proxy starts to repeat the statement and its parameters (Vitess), or TiDB the row's key.
 const STATEMENT_FOLLOWS: [&str; 5] = ["Sql: ", "BindVars: ", "during query: ", "key={", "key: {"];
 
@@ -68,6 +71,32 @@ fn values(code: u16) -> Values {
 /// The message of this code, with [`REDACTED`] in place of each value. Where the format is not the expected one (another
 /// language, a later version), more goes rather than less.
 pub(crate) fn message(code: u16, message: &str) -> Cow<'_, str> {
+    // Cut before anything is looked for in it, and again where escapes have made it longer.
+    match values_of(code, cut_off(message)) {
+        Cow::Borrowed(text) => printable(text),
+        Cow::Owned(text) => Cow::Owned(printable(&text).into_owned()),
+    }
+}
+
+/// A message that ends within a value is cut off as the server itself cuts it off.
+fn cut_off(message: &str) -> &str {
+    &message[..message.floor_char_boundary(LONGEST)]
+}
+
+/// Without what a terminal would obey. Messages have lines, where they quote a statement.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::new();
+    for c in text.chars() {
+        if obeyed(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    Cow::Owned(shown)
+}
+
+fn values_of(code: u16, message: &str) -> Cow<'_, str> {
     match STATEMENT_FOLLOWS.iter().filter_map(|mark| message.find(mark)).min() {
         Some(end) => without_statement(code, &message[..end]),
         None => without_values(code, message),

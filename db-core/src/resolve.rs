@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 use crate::classify;
 use crate::ledger::{Judgement, Ledger, Table};
 use crate::link::{GUARD, Link, PacketError};
+use crate::observe::event;
 use crate::policy::Failure;
 use crate::retry::{self, Pace};
 use crate::session::Session;
-use crate::trace::event;
 use crate::{Error, ErrorKind, Result};
 
 /// The old session may hold the row for as long as its COMMIT takes. The wait for it is cut in slices, so that a server that stops
@@ -59,7 +59,7 @@ impl Lost {
         let killed = link.ask::<u64>(&found).and_then(|found| {
             if found == [1] {
                 link.packet(&[&format!("KILL {connection}")]).map_err(|failed| failed.error)?;
-                event!(debug, { connection = connection }, "ended the session whose answer was lost");
+                event!(debug, "db_core.kill", { db_core.connection_id = connection }, "ended the session whose answer was lost");
             }
             Ok(())
         });
@@ -102,7 +102,12 @@ impl Session {
                 }
                 Err(error) => error,
             };
-            event!(debug, { kind = ?failure.kind(), code = failure.code() }, "the commit ledger cannot be read yet");
+            event!(
+                debug,
+                "db_core.resolve_retry",
+                { error.type = ?failure.kind(), db.response.status_code = failure.code().map(tracing::field::display) },
+                "the commit ledger cannot be read yet"
+            );
             // Not even an error that looks final is: a server that comes back may refuse logins for a moment.
             match pace.next(Failure::Unreachable, 0) {
                 Some(delay) => retry::pause(delay),
@@ -131,6 +136,12 @@ impl Session {
                 ledger.swap(table, fence, &mut swap);
                 link.packet(&[&swap, "COMMIT"]).map_err(refused)?;
                 ledger.holds(fence);
+                event!(
+                    info,
+                    "db_core.fence",
+                    { db_core.connection_id = link.conn().connection_id() },
+                    "fenced the COMMIT off: if it still arrives, it is refused"
+                );
                 return Ok(Judgement::Fenced);
             }
             _ => {}
@@ -145,7 +156,7 @@ impl Session {
             ledger.holds(target);
         } else {
             // Somebody has deleted the row. The next transaction gets another client.
-            event!(warn, {}, "the row of the commit ledger was deleted while in use");
+            event!(warn, "db_core.ledger_row", { db_core.found = "deleted" }, "the row of the commit ledger was deleted while in use");
             self.ledger = None;
         }
     }
@@ -155,7 +166,7 @@ impl Session {
     pub(crate) fn moved(&mut self, error: &mysql::Error) -> bool {
         let moved = matches!(error, mysql::Error::MySqlError(error) if error.code == MOVED);
         if moved {
-            event!(warn, {}, "the row of the commit ledger was changed by somebody else");
+            event!(warn, "db_core.ledger_row", { db_core.found = "changed" }, "the row of the commit ledger was changed by somebody else");
         }
         // A server that has become read-only takes no swap. A new client finds that out when it connects, and records nothing.
         if moved || classify::statement(error).kind == ErrorKind::ReadOnlyServer {
@@ -167,7 +178,7 @@ impl Session {
     /// Makes sure that this client has a row to record its COMMITs in.
     pub(crate) fn enroll(&mut self) -> Result<()> {
         let (Some(table), Some(link)) = (&self.settings.ledger, &mut self.link) else { return Ok(()) };
-        if self.ledger.as_ref().is_some_and(Ledger::reliable) || self.unrecorded == Some(link.serial()) {
+        if self.ledger.as_mut().is_some_and(|ledger| ledger.reliable(link.process())) || self.unrecorded == Some(link.serial()) {
             return Ok(());
         }
         let ledger = Ledger::new(new_client());
@@ -205,10 +216,11 @@ impl Session {
     }
 }
 
-/// A number that no other client has. What is drawn is drawn by every child of a fork(2) again, hence the process and the time.
-fn new_client() -> u128 {
+/// A number that no other client has; if one had it, the key would refuse the row. What is drawn is drawn by every child of a fork(2)
+/// again, hence the process and the time.
+fn new_client() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    fastrand::u128(..) ^ now.as_nanos() ^ (u128::from(std::process::id()) << 96)
+    fastrand::u64(..) ^ (now.as_nanos() as u64) ^ (u64::from(std::process::id()) << 32)
 }
 
 fn refused(failed: PacketError) -> Error {
@@ -225,10 +237,10 @@ fn sweep(table: &Table, link: &mut Link) {
         }
         *last = Some(Instant::now());
     }
-    let stale: Vec<String> = link.ask(&table.stale()).unwrap_or_default();
-    let swept = stale.iter().filter(|client| link.packet(&[&table.delete(client), "COMMIT"]).is_ok()).count();
+    let stale: Vec<u64> = link.ask(&table.stale()).unwrap_or_default();
+    let swept = stale.iter().filter(|&&client| link.packet(&[&table.delete(client), "COMMIT"]).is_ok()).count();
     link.set_guard_armed(false);
-    event!(debug, { rows = swept }, "swept the commit ledger");
+    event!(debug, "db_core.sweep", { db_core.rows = swept }, "swept the commit ledger");
     // The look at the table has begun a transaction, and its snapshot is not for the body that comes next.
     let rolled_back = link.packet(&["ROLLBACK", GUARD]);
     link.set_guard_armed(rolled_back.is_ok());

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::database::Database;
 use crate::hooks::{self, Hook};
+use crate::observe::{Cause, End, Watch, event};
 use crate::policy::{Attempt, Failure, Next, Progress, RetryPolicy};
 use crate::session::Aftermath;
-use crate::trace::event;
 use crate::{Error, ErrorKind, Result};
 
 /// An attempt under way on this thread, and what its transactions have told of it.
@@ -111,16 +111,39 @@ fn outer_replays(database: &Database) -> Option<Attempt> {
 }
 
 /// What is run again and again.
-pub(crate) struct Call<F, I> {
+pub(crate) struct Call<'w, F, I> {
     /// One run.
     pub(crate) body: F,
     /// Looks for a fault in the body's own error.
     pub(crate) inspect: I,
+    pub(crate) watch: &'w Watch<'w>,
     /// The run is one transaction: if that could not begin, nothing has run.
     pub(crate) is_transaction: bool,
 }
 
-pub(crate) fn drive<T, E, F, I>(database: &Database, policy: &RetryPolicy, mut call: Call<F, I>) -> Result<T, E>
+impl<F, I> Call<'_, F, I> {
+    /// A transaction tells of its runs, and of how they end, itself.
+    fn began(&self) {
+        if !self.is_transaction {
+            self.watch.run();
+        }
+    }
+
+    fn ended<E>(&self, error: Option<&E>, fault: Option<&Error>)
+    where
+        I: Fn(&E) -> Option<Error>,
+    {
+        if self.is_transaction {
+            return;
+        }
+        self.watch.ends(error.map_or(End::SUCCEEDED, |error| {
+            let seen = fault.cloned().or_else(|| (self.inspect)(error));
+            End::failed(seen.map_or(Cause::Opaque, |seen| Cause::of(&seen)))
+        }));
+    }
+}
+
+pub(crate) fn drive<T, E, F, I>(database: &Database, policy: &RetryPolicy, mut call: Call<'_, F, I>) -> Result<T, E>
 where
     E: From<Error>,
     F: FnMut(Attempt) -> Result<T, E>,
@@ -128,7 +151,10 @@ where
 {
     // Inside another retry that can still replay this one too, once is enough: never three times three.
     if let Some(attempt) = outer_replays(database) {
-        return (call.body)(attempt);
+        call.began();
+        let result = (call.body)(attempt);
+        call.ended(result.as_ref().err(), None);
+        return result;
     }
     let mut pace = Pace::new(*policy);
     let began = pace.began;
@@ -141,40 +167,55 @@ where
             let connected = database.connect();
             waiting.end();
             if let Err(error) = connected {
+                call.watch.failed(&error);
                 if !error.is_transient() {
                     return Err(error.into());
                 }
-                failed = Some((Failure::Unreachable, error.kind(), E::from(error), Vec::new()));
+                failed = Some((Failure::Unreachable, Cause::of(&error), E::from(error), Vec::new()));
             }
         }
-        let (failure, kind, error, hooks) = match failed {
+        let (failure, cause, error, hooks) = match failed {
             Some(failed) => failed,
             None => {
                 let running = Running::begin(database, policy.attempt(runs, began));
+                call.began();
                 let result = (call.body)(policy.attempt(runs, began));
                 let seen = running.end();
                 let error = match result {
                     Ok(value) => {
+                        call.ended(None, None);
                         hooks::run(seen.hooks);
                         return Ok(value);
                     }
                     Err(error) => error,
                 };
                 let fault = seen.fault.or_else(|| (call.inspect)(&error)).filter(Error::is_transient);
+                call.ended(Some(&error), fault.as_ref());
                 let (Some(fault), false) = (fault, seen.committed) else {
                     hooks::run(seen.hooks);
                     return Err(error);
                 };
                 runs += u32::from(!(seen.unreachable && call.is_transaction));
                 let failure = if seen.unreachable { Failure::Unreachable } else { Failure::of(&fault) };
-                (failure, fault.kind(), error, seen.hooks)
+                (failure, Cause::of(&fault), error, seen.hooks)
             }
         };
         let Some(delay) = pace.next(failure, runs) else {
             hooks::run(hooks);
             return Err(error);
         };
-        event!(info, { kind = ?kind, attempt = runs, delay_ms = delay.as_millis() as u64 }, "retrying");
+        call.watch.faulted(Some(Instant::now()));
+        event!(
+            info,
+            "db_core.retry",
+            {
+                error.type = %cause,
+                db.response.status_code = cause.code().map(tracing::field::display),
+                db_core.attempts = runs,
+                db_core.delay = delay.as_secs_f64(),
+            },
+            "retrying"
+        );
         // An attempt that is replayed has never been: its hooks and its error go before the next begins.
         drop(hooks);
         drop(error);

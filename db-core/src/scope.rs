@@ -1,5 +1,6 @@
 //! Where can a transaction start from?
 
+use std::any::type_name_of_val;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -10,6 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::database::Database;
 use crate::hooks::{self, On, Owner};
+use crate::observe::{Cause, End, Watch, event};
 use crate::retry::{self, Call};
 use crate::session::Session;
 use crate::{Attempt, Error, ErrorKind, Result, RetryPolicy, TxOptions};
@@ -90,17 +92,21 @@ impl<'a> Scope<'a> {
     /// [`ImplicitCommit`]: ErrorKind::ImplicitCommit
     /// [`CommitUnknown`]: ErrorKind::CommitUnknown
     ///
-    /// ```no_run
-    /// # use db_core::{Db, prelude::*};
-    /// # fn example(db: &Db) -> db_core::Result<()> {
+    /// ```
+    /// # use db_core::prelude::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = db_testkit::Server::start()?;
+    /// # server.connect()?.query_drop("CREATE TABLE account (id INT AUTO_INCREMENT PRIMARY KEY, owner VARCHAR(10) NOT NULL) ENGINE=InnoDB")?;
+    /// # let db = Db::connect(&server.url())?;
     /// let id = db.transaction(|tx| {
     ///     tx.exec_drop("INSERT INTO account (owner) VALUES (?)", ("alice",))?;
     ///     Ok::<_, db_core::Error>(tx.last_insert_id())
     /// })?;
+    /// # assert_eq!(id, Some(1));
     /// # Ok(()) }
     /// ```
     pub fn transaction<T, E: From<Error>>(&self, body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>) -> Result<T, E> {
-        self.run(&TxOptions::new(), |_| None, body)
+        self.run(type_name_of_val(&body), &TxOptions::new(), |_| None, body)
     }
 
     /// As [`transaction`](Self::transaction), with options.
@@ -113,7 +119,7 @@ impl<'a> Scope<'a> {
         options: &TxOptions,
         body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.run(options, |_| None, body)
+        self.run(type_name_of_val(&body), options, |_| None, body)
     }
 
     /// Runs `body`, and runs it again after a fault that a replay can cure: a lost connection, a deadlock, a lock wait timeout,
@@ -130,23 +136,29 @@ impl<'a> Scope<'a> {
     ///
     /// The last run's error; [`ErrorKind::ConnectFailed`] or [`ErrorKind::Unavailable`] if the server could not be reached again in time.
     pub fn retry<T, E: From<Error>>(&self, policy: &RetryPolicy, body: impl FnMut(Attempt) -> Result<T, E>) -> Result<T, E> {
-        self.run_retrying(|_| *policy, |_| None, body)
+        self.run_retrying(type_name_of_val(&body), |_| *policy, |_| None, body)
     }
 
+    /// `name` is that of the type of the body the caller has written.
     pub(crate) fn run<T, E: From<Error>>(
         &self,
+        name: &'static str,
         options: &TxOptions,
-        inspect: impl FnOnce(&E) -> Option<Error>,
+        inspect: impl Fn(&E) -> Option<Error>,
         body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         match &self.0 {
-            Inner::Database(database) => outermost(database, options, inspect, body),
+            Inner::Database(database) => {
+                let watch = Watch::transaction(database, name, options);
+                outermost(database, options, &watch, inspect, body)
+            }
             Inner::Open(open) => nested(open, options, inspect, body),
         }
     }
 
     pub(crate) fn run_retrying<T, E: From<Error>>(
         &self,
+        name: &'static str,
         policy: impl FnOnce(RetryPolicy) -> RetryPolicy,
         inspect: impl Fn(&E) -> Option<Error>,
         mut body: impl FnMut(Attempt) -> Result<T, E>,
@@ -154,7 +166,8 @@ impl<'a> Scope<'a> {
         match &self.0 {
             Inner::Database(database) => {
                 let policy = policy(database.settings.retry);
-                retry::drive(database, &policy, Call { body, inspect, is_transaction: false })
+                let watch = Watch::retry(database, name);
+                retry::drive(database, &policy, Call { body, inspect, watch: &watch, is_transaction: false })
             }
             Inner::Open(open) => body(joined_attempt(open)),
         }
@@ -162,6 +175,7 @@ impl<'a> Scope<'a> {
 
     pub(crate) fn run_retrying_transaction<T, E: From<Error>>(
         &self,
+        name: &'static str,
         policy: impl FnOnce(RetryPolicy) -> RetryPolicy,
         options: &TxOptions,
         inspect: impl Fn(&E) -> Option<Error>,
@@ -170,8 +184,9 @@ impl<'a> Scope<'a> {
         match &self.0 {
             Inner::Database(database) => {
                 let policy = policy(database.settings.retry);
-                let run = |attempt| outermost(database, options, &inspect, |tx| body(attempt, tx));
-                retry::drive(database, &policy, Call { body: run, inspect: &inspect, is_transaction: true })
+                let watch = Watch::transaction(database, name, options);
+                let run = |attempt| outermost(database, options, &watch, &inspect, |tx| body(attempt, tx));
+                retry::drive(database, &policy, Call { body: run, inspect: &inspect, watch: &watch, is_transaction: true })
             }
             Inner::Open(open) => {
                 let attempt = joined_attempt(open);
@@ -188,50 +203,76 @@ fn joined_attempt(open: &Mutex<Open<'_>>) -> Attempt {
 fn outermost<T, E: From<Error>>(
     database: &Database,
     options: &TxOptions,
-    inspect: impl FnOnce(&E) -> Option<Error>,
+    watch: &Watch<'_>,
+    inspect: impl Fn(&E) -> Option<Error>,
     body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
-    let mut entered = database.enter()?;
+    let mut entered = database.enter().inspect_err(|error| watch.failed(error))?;
     let session = &mut *entered.session;
     if let Err(error) = session.connect() {
         retry::saw_unreachable(database, &error);
+        watch.failed(&error);
         return Err(error.into());
     }
     session.begin(*options);
     let owner = Owner::new();
+    let began = watch.attempt();
     let (outcome, rollback_only) = Transaction::run(session, database.id(), owner, body);
     let mut on = Some(On::Rollback);
+    let end;
     let outcome = match outcome {
         Ok(Ok(value)) if rollback_only => {
             session.roll_back();
             // What cannot be undone is said, even to a caller who was to get an `Ok`.
             let broken = session.state.doom.take_if(|doom| doom.kind() == ErrorKind::ImplicitCommit);
+            end = broken.as_ref().map_or(End::rolled_back(None), |broken| End::failed(Cause::of(broken)));
             Ok(broken.map_or(Ok(value), |broken| Err(E::from(broken))))
         }
         Ok(Ok(value)) => match session.commit() {
             Ok(()) => {
                 on = Some(On::Commit);
+                end = End::COMMITTED;
                 Ok(Ok(value))
             }
             Err(error) => {
                 // Neither end is known to have been the end.
                 on = on.filter(|_| !error.is_commit_unknown());
+                end = End::not_committed(&error);
                 Ok(Err(E::from(error)))
             }
         },
         Ok(Err(error)) => {
             session.learn(|| inspect(&error));
             session.roll_back();
+            end = match &session.state.doom {
+                Some(doom) => End::failed(Cause::of(doom)),
+                None => {
+                    End::rolled_back(Some(watch.heard().then(|| inspect(&error)).flatten().map_or(Cause::Opaque, |seen| Cause::of(&seen))))
+                }
+            };
             Ok(Err(error))
         }
         Err(panic) => {
             session.roll_back();
+            end = End::rolled_back(Some(Cause::Panic));
             Err(panic)
         }
     };
     retry::saw_end(database, session.aftermath());
-    // Hooks run outside of the lock.
+    watch.faulted(session.faulted.take());
+    let connection = if watch.heard() { session.conn().map(mysql::Conn::connection_id) } else { None };
+    let doom = session.state.doom.as_ref().map(Cause::of);
+    // Hooks run outside of the lock, and so does whoever listens.
     drop(entered);
+    watch.attempted(began, connection, end);
+    if let Some(doom) = doom {
+        event!(
+            info,
+            "db_core.doom",
+            { error.type = %doom, db.response.status_code = doom.code().map(tracing::field::display), db_core.connection_id = connection },
+            "nothing of the transaction could be committed"
+        );
+    }
     let mut hooks = owner.take(on);
     if on == Some(On::Rollback) && outcome.is_ok() {
         hooks = retry::keep_hooks(database, hooks);

@@ -2,25 +2,26 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use mysql::prelude::{AsStatement, Protocol, Queryable};
-use mysql::{Binary, Params, QueryResult, Row, Statement, Text, Value};
+use mysql::{Binary, Params, QueryResult, Row, Statement, Text};
 
 use crate::classify::{self, After};
 use crate::ledger::Ledger;
 use crate::link::Link;
+use crate::observe::{self, event, statement};
+use crate::reply::{Reply, caught};
 use crate::settings::Settings;
 use crate::state::State;
 use crate::statement_kind::{self, StatementKind};
-use crate::trace::event;
+use crate::stats::Counters;
 use crate::{Error, ErrorKind, Result, TxOptions, prepared};
-
-/// Parameters up to this size, in bytes, are kept until the first statement has been answered, to be sent again if its connection was dead.
-const KEPT_PARAMETERS: usize = 64 << 10;
 
 /// A `Db`'s connection, open or not, and the transaction on it.
 pub(crate) struct Session {
     pub(crate) settings: Arc<Settings>,
+    counters: Arc<Counters>,
     pub(crate) link: Option<Link>,
     /// Opened in place of `link` while a result that might borrow `link` could still be alive.
     fresh: Option<Link>,
@@ -33,6 +34,8 @@ pub(crate) struct Session {
     pub(crate) unrecorded: Option<u64>,
     /// Where the statement for that row is put together.
     pub(crate) swap: String,
+    /// When this transaction met a fault that was, or may yet be, cured inside it.
+    pub(crate) faulted: Option<Instant>,
 }
 
 /// What is to be known of a transaction that has ended, by whoever might run it again.
@@ -44,9 +47,10 @@ pub(crate) struct Aftermath {
 }
 
 impl Session {
-    pub(crate) fn new(settings: Arc<Settings>) -> Self {
+    pub(crate) fn new(settings: Arc<Settings>, counters: Arc<Counters>) -> Self {
         Self {
             settings,
+            counters,
             link: None,
             fresh: None,
             state: State::new(TxOptions::new()),
@@ -54,6 +58,7 @@ impl Session {
             ledger: None,
             unrecorded: None,
             swap: String::new(),
+            faulted: None,
         }
     }
 
@@ -68,7 +73,7 @@ impl Session {
         }
         self.close();
         let link = Link::open(&self.settings)?;
-        event!(debug, { connection = link.conn().connection_id() }, "connected");
+        observe::opened(&self.settings, &self.counters, link.conn());
         self.link = Some(link);
         self.enroll().inspect_err(|_| self.close())
     }
@@ -82,17 +87,13 @@ impl Session {
     pub(crate) fn ping(&mut self) -> Result<()> {
         self.connect()?;
         let Some(link) = &mut self.link else { return Err(closed()) };
-        let Err(error) = link.conn_mut().and_then(mysql::Conn::ping) else { return Ok(()) };
-        link.abandon();
+        let Err(error) = link.ping() else { return Ok(()) };
         if !went_with_its_session(&error) {
             return Err(error.into());
         }
         self.connect()?;
         let Some(link) = &mut self.link else { return Err(closed()) };
-        link.conn_mut().and_then(mysql::Conn::ping).map_err(|error| {
-            link.abandon();
-            error.into()
-        })
+        Ok(link.ping()?)
     }
 
     /// `raw`: the result goes to a caller who may drop it half read, and an error in its rest with it.
@@ -100,6 +101,7 @@ impl Session {
         let kind = statement_kind::of(sql);
         self.execute(move |link, state| {
             state.watch(link, kind, raw)?;
+            statement!("db_core.statement", { db.query.text = observe::text(sql) }, "query");
             link.conn_mut()?.query_iter(sql)
         })
     }
@@ -110,13 +112,15 @@ impl Session {
         params: Params,
         raw: bool,
     ) -> mysql::Result<QueryResult<'_, '_, '_, Binary>> {
-        let spare = (self.state.statements == 0 && size(&params) <= KEPT_PARAMETERS).then(|| params.clone());
-        let mut sets = spare.into_iter().chain([params]);
+        if self.state.statements == 0 {
+            self.state.spare.keep(&params);
+        }
+        let mut params = Some(params);
         self.execute(move |link, state| {
             let (statement, kind) = prepared::resolve(link, statement)?;
             state.watch(link, kind, raw)?;
-            // Parameters too large to keep are sent once.
-            let params = sets.next().ok_or_else(mysql::Error::server_disconnected)?;
+            // The second time, those that were kept. Parameters too large to keep are sent once.
+            let params = params.take().or_else(|| state.spare.again()).ok_or_else(mysql::Error::server_disconnected)?;
             link.conn_mut()?.exec_iter(statement.as_ref(), params)
         })
     }
@@ -181,7 +185,7 @@ impl Session {
     /// did, if it was executed at all, went with its session, and there was nothing else to lose.
     fn execute<'s, R: 's>(&'s mut self, mut run: impl FnMut(&'s mut Link, &mut State) -> mysql::Result<R>) -> mysql::Result<R> {
         self.settle();
-        let Self { settings, link, fresh, state, .. } = self;
+        let Self { settings, counters, link, fresh, state, faulted, .. } = self;
         if let Some(doom) = &state.doom {
             return Err(doom.clone().into());
         }
@@ -190,7 +194,7 @@ impl Session {
         // `link` stays borrowed for as long as the result, on every path: a second try needs a place of its own.
         let error = match link.as_mut().ok_or_else(|| closed().into()).and_then(|link| {
             state.precede(link)?;
-            run(link, state)
+            caught(|| run(link, state))?
         }) {
             Ok(result) => return Ok(result),
             Err(error) => error,
@@ -199,12 +203,19 @@ impl Session {
             state.note(&error);
             return Err(error);
         }
-        event!(info, {}, "the connection was found dead by a transaction's first statement, which is sent again");
+        faulted.get_or_insert_with(Instant::now);
+        event!(
+            info,
+            "db_core.resend",
+            { error.type = ?ErrorKind::ConnectionLost },
+            "the connection was found dead by a transaction's first statement, which is sent again"
+        );
         state.start_over();
         let again = Link::open(settings).map_err(mysql::Error::from).and_then(|opened| {
+            observe::opened(settings, counters, opened.conn());
             let link = fresh.insert(opened);
             state.precede(link)?;
-            run(link, state)
+            caught(|| run(link, state))?
         });
         again.inspect_err(|error| state.note(error))
     }
@@ -215,7 +226,7 @@ impl Session {
 
     /// The connection is the new transaction's.
     pub(crate) fn begin(&mut self, options: TxOptions) {
-        self.state = State::new(options);
+        self.state.begin(options);
     }
 
     /// Whether a part with these options can run inside the open transaction.
@@ -264,15 +275,15 @@ impl Session {
 
 /// Reads every row of every result. The server's first error is the outcome; then the first row that `step` refused.
 fn read_all<T: Protocol, U>(
-    mut result: QueryResult<'_, '_, '_, T>,
+    result: QueryResult<'_, '_, '_, T>,
     init: U,
     mut step: impl FnMut(U, Row) -> mysql::Result<U>,
 ) -> mysql::Result<U> {
+    let mut reply = Reply::new(result);
     let mut folded = Ok(init);
     let mut first = true;
-    while let Some(rows) = result.iter() {
-        for row in rows {
-            let row = row?;
+    while reply.next_result()? {
+        while let Some(row) = reply.next_row()? {
             if first {
                 folded = folded.and_then(|so_far| step(so_far, row));
             }
@@ -299,15 +310,6 @@ fn timed_out(error: &mysql::Error) -> bool {
         _ => None,
     };
     io.is_some_and(|io| matches!(io.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
-}
-
-fn size(params: &Params) -> usize {
-    let bytes = |value: &Value| if let Value::Bytes(bytes) = value { bytes.len() } else { 0 };
-    match params {
-        Params::Empty => 0,
-        Params::Positional(values) => values.iter().map(bytes).sum(),
-        Params::Named(values) => values.values().map(bytes).sum(),
-    }
 }
 
 fn closed() -> Error {

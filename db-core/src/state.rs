@@ -4,6 +4,7 @@ use std::thread::{self, ThreadId};
 
 use crate::classify::{self, After};
 use crate::link::{GUARD, Link};
+use crate::spare::Spare;
 use crate::statement_kind::StatementKind;
 use crate::{Error, ErrorKind, TxOptions};
 
@@ -28,6 +29,8 @@ pub(crate) struct State {
     pub(crate) raw: bool,
     /// Rows are being read. Only a panic leaves it standing.
     pub(crate) reading: bool,
+    /// What the first statement would be sent again with.
+    pub(crate) spare: Spare,
     /// Open scopes with a savepoint of their own, and how many of them the server knows of.
     level: u32,
     armed: u32,
@@ -49,17 +52,51 @@ impl State {
             guarded: None,
             raw: false,
             reading: false,
+            spare: Spare::default(),
             level: 0,
             armed: 0,
             announced: false,
         }
     }
 
+    /// Of a new transaction on the same connection. Field by field: this happens at every transaction, and `spare` stays.
+    pub(crate) fn begin(&mut self, new: TxOptions) {
+        let Self {
+            owner,
+            options,
+            statements,
+            doom,
+            lost,
+            rollback_only,
+            may_have_committed,
+            committed,
+            guarded,
+            raw,
+            reading,
+            spare: _,
+            level,
+            armed,
+            announced,
+        } = self;
+        *owner = thread::current().id();
+        *options = new;
+        *statements = 0;
+        *doom = None;
+        *guarded = None;
+        [*lost, *rollback_only, *may_have_committed, *committed, *raw, *reading, *announced] = [false; 7];
+        [*level, *armed] = [0; 2];
+    }
+
     /// Sends what has to come before the next statement: most often nothing.
     pub(crate) fn precede(&mut self, link: &mut Link) -> mysql::Result<()> {
-        if self.announced && self.armed == self.level {
+        if (self.announced || self.options.asks_nothing()) && self.armed == self.level {
             return Ok(());
         }
+        self.announce(link)
+    }
+
+    #[cold]
+    fn announce(&mut self, link: &mut Link) -> mysql::Result<()> {
         let mut statements = Vec::new();
         if !self.announced {
             statements.extend(self.options.set_transaction());

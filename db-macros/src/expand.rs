@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! fn rename(tx: &Scope<'_>, id: &u64, name: String) -> Result<(), E> {
-//!     transactional(tx, TxOptions::new(), |tx: &mut Transaction<'_>| -> Result<(), E> { BODY }, |error| __inspect!(error))
+//!     transactional(tx, TxOptions::new(), |tx: &mut Transaction<'_>| -> Result<(), E> { BODY }, |__error| Inspect::new(__error).fault())
 //! }
 //! ```
 //!
@@ -18,12 +18,12 @@
 //! ```text
 //! fn rename(tx: &Scope<'_>, id: &u64, name: String) -> Result<(), E> {
 //!     retrying_transactional(
-//!         tx, |policy| policy.max_attempts(5), TxOptions::new(),
+//!         tx, |__policy| __policy.max_attempts(5), TxOptions::new(),
 //!         |_, tx: &mut Transaction<'_>| -> Result<(), E> {
 //!             let name = Clone::clone(&name);
 //!             match () { () => { BODY } }
 //!         },
-//!         |error| __inspect!(error),
+//!         |__error| Inspect::new(__error).fault(),
 //!     )
 //! }
 //! ```
@@ -31,6 +31,9 @@
 //! The closures borrow what they can instead of taking it (no `move`): an argument lives until the call ends, as it
 //! does in any function. A lock guard passed by value is still held when the COMMIT is sent, and `on = self.db` can
 //! be lent out beside a `self.counter` that the body changes.
+//!
+//! Hygiene keeps our names from the body, and the body's from us. It does not keep a constant or a static of the user's
+//! from becoming the pattern where we mean a new name, so that names of our own begin with two underscores.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
@@ -40,9 +43,11 @@ use syn::visit_mut::{self, VisitMut};
 use syn::{Expr, ExprMethodCall, ExprReference, FnArg, Lifetime, Pat, PatType, ReturnType, Token, Type, TypeInfer, token};
 
 use crate::function::{self, Body};
+use crate::parameters::{Kind, Scope};
 use crate::replay::{Replayed, ends, hidden, hidden_name, replay, replay_receiver, without_expectations};
 use crate::runtime::Runtime;
-use crate::valid::{Kind, Level, RetryOptions, Scope, TransactionOptions, Wrapper};
+use crate::settings::{Level, RetryOptions, TransactionOptions};
+use crate::valid::Wrapper;
 
 /// The wrapped function.
 pub(crate) fn expand(wrapper: Wrapper, runtime: &Runtime) -> TokenStream {
@@ -55,23 +60,23 @@ pub(crate) fn expand(wrapper: Wrapper, runtime: &Runtime) -> TokenStream {
     let db_core = runtime.path(at);
     let result = nameable(&function.sig.output);
     let block = with_fresh(&fresh, block);
-    let inspect = quote_spanned!(at=> |error| #db_core::__inspect!(error));
+    let inspect = quote_spanned!(at=> |__error| #db_core::__private::Inspect::new(__error).fault());
     let (name, parameters, options) = match kind {
         Kind::Transactional(kind) => {
             let options = transaction_options(kind.options, &db_core);
             ("transactional", quote_spanned!(at=> #transaction), options)
         }
         Kind::Retrying(kind) => {
-            let policy = policy(kind.options);
+            let policy = policy(kind.options, &db_core);
             ("retrying", attempt, policy)
         }
         Kind::RetryingTransactional(retry, kind) => {
-            let policy = policy(retry.options);
+            let policy = policy(retry.options, &db_core);
             let options = transaction_options(kind.options, &db_core);
             ("retrying_transactional", quote_spanned!(at=> #attempt, #transaction), quote_spanned!(at=> #policy, #options))
         }
     };
-    // The call lies on the return type: there the compiler reports an error type without `From<db_core::Error>`.
+    // The call lies on the return type: there the compiler reports what is no `Result`, and an error type without `From<db_core::Error>`.
     let (first, last) = match &function.sig.output {
         ReturnType::Type(_, ty) => ends(ty),
         ReturnType::Default => (at, at),
@@ -79,7 +84,7 @@ pub(crate) fn expand(wrapper: Wrapper, runtime: &Runtime) -> TokenStream {
     let db_core_there = runtime.path(first);
     let name = Ident::new(name, first);
     let run = quote_spanned!(first=> #db_core_there::__private::#name);
-    // The closure before `__inspect!`: what that looks into is known once the compiler has seen the closure's return type.
+    // The body before `Inspect`: what that looks into is known once the compiler has seen the closure's return type.
     let arguments = quote_spanned!(last=> (#scope, #options, |#parameters| #result #block, #inspect));
     let mut outer = Group::new(Delimiter::Brace, quote_spanned!(at=> #run #arguments));
     outer.set_span(hidden(block.span()));
@@ -108,7 +113,7 @@ fn divide(inputs: Punctuated<FnArg, Token![,]>, scope: Scope, kind: &Kind, block
     };
     let (scope_index, scope) = match scope {
         Scope::Parameter(index) => (Some(index), TokenStream::new()),
-        Scope::Expression(on) => (None, lent(on)),
+        Scope::Expression(on) => (None, lent(*on)),
     };
     let mut parameters = Parameters {
         caller: Punctuated::new(),
@@ -131,7 +136,7 @@ fn divide(inputs: Punctuated<FnArg, Token![,]>, scope: Scope, kind: &Kind, block
             FnArg::Typed(parameter) if is(attempt_index) => parameters.attempt = parameter.into_token_stream(),
             // Seen by no body and cloned for none, unless it is the database.
             FnArg::Typed(parameter) if replayed && (is(scope_index) || !matches!(*parameter.pat, Pat::Wild(_))) => {
-                let Replayed { caller, name, fresh } = replay(parameter, index);
+                let Replayed { caller, name, fresh } = replay(parameter, index, is(scope_index));
                 if is(scope_index) {
                     parameters.scope = name.into_token_stream();
                 }
@@ -151,14 +156,14 @@ fn divide(inputs: Punctuated<FnArg, Token![,]>, scope: Scope, kind: &Kind, block
 
 /// `tx: &Scope<'_>` for `tx: &mut Transaction<'_>`. The lifetime of the reference stays, as the signature may use it elsewhere; that of
 /// the transaction goes, since `Scope` is invariant in it: the caller's database would have to borrow from the other arguments.
-fn scope_parameter(parameter: &PatType, runtime: &Runtime) -> (FnArg, Ident) {
+pub(crate) fn scope_parameter(parameter: &PatType, runtime: &Runtime) -> (FnArg, Ident) {
     let at = hidden(parameter.ty.span());
     let reference = match function::plain(&parameter.ty) {
         Type::Reference(ty) => ty.lifetime.as_ref(),
         _ => None,
     };
     let db_core = runtime.path(at);
-    let name = hidden_name(&parameter.pat, "tx");
+    let name = hidden_name(&parameter.pat, "__tx");
     let argument = PatType {
         attrs: without_expectations(&parameter.attrs),
         pat: Box::new(Pat::Verbatim(name.to_token_stream())),
@@ -214,12 +219,15 @@ fn transaction_options(options: TransactionOptions, db_core: &TokenStream) -> To
     quote_spanned!(at=> #db_core::__private::TxOptions::new() #isolation #(.#flags(true))*)
 }
 
-/// `|policy| policy.max_attempts(5)`: the database's policy, or the one given, and the single settings on top.
-fn policy(options: RetryOptions) -> TokenStream {
+/// `|__policy| __policy.max_attempts(5)`: the database's policy, or the one given, and the single settings on top.
+fn policy(options: RetryOptions, db_core: &TokenStream) -> TokenStream {
     let at = Span::mixed_site();
-    let name = Ident::new("policy", at);
+    if options.policy.is_none() && options.settings.is_empty() {
+        return quote_spanned!(at=> #db_core::__private::unchanged);
+    }
+    let name = Ident::new("__policy", at);
     let (parameter, base) = match options.policy {
-        Some(policy) => (quote_spanned!(at=> _), policy),
+        Some(policy) => (quote_spanned!(at=> _), *policy),
         None => (name.to_token_stream(), Expr::Verbatim(name.to_token_stream())),
     };
     // Calls as syntax trees: they put parentheses around a `policy` expression that needs them.

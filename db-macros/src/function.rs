@@ -1,9 +1,10 @@
 //! What did the user write? The item, cut so that the body stays as it is.
 
-use proc_macro2::{Group, Ident, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt};
-use syn::parse::{Parse, ParseStream, Parser};
-use syn::{Attribute, FnArg, PatType, Signature, Token, Type, Visibility};
+use syn::parse::discouraged::Speculative;
+use syn::parse::{ParseStream, Parser};
+use syn::{Attribute, Signature, Token, Type, Visibility};
 
 /// A function or method. The body is kept as tokens: what is half typed in an editor, or newer than our parser,
 /// reaches the compiler as it was written.
@@ -24,23 +25,78 @@ pub(crate) enum Body {
     Missing(Token![;]),
 }
 
-impl Parse for Function {
-    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let attrs = input.call(Attribute::parse_outer)?;
-        let vis = input.parse()?;
-        let defaultness = input.parse()?;
-        let sig = input.parse()?;
-        let (inner_attrs, body) = if input.peek(Token![;]) {
-            (Vec::new(), Body::Missing(input.parse()?))
-        } else {
-            let block: Group = input.parse()?;
-            let (inner_attrs, rest) = split_inner_attrs.parse2(block.stream())?;
-            // A group made anew has one span for both of its braces, so only where there is something to take out.
-            let block = if inner_attrs.is_empty() { block } else { with_stream(&block, rest) };
-            (inner_attrs, Body::Block(block))
+/// An item, as far as it is understood.
+pub(crate) enum Item {
+    Function(Box<Function>),
+    /// Something else, or a function in syntax that our parser does not know.
+    Other {
+        attrs: Vec<Attribute>,
+        rest: TokenStream,
+        error: syn::Error,
+    },
+}
+
+impl Item {
+    /// What is in the body's braces is not looked at: it may be long, and need not be complete.
+    pub(crate) fn read(tokens: TokenStream) -> syn::Result<Self> {
+        let mut tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        let block = tokens.pop_if(|last| matches!(last, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace));
+        let in_place = block.iter().map(|block| match block {
+            TokenTree::Group(block) => TokenTree::Group(with_stream(block, TokenStream::new())),
+            other => other.clone(),
+        });
+        let head = tokens.into_iter().chain(in_place).collect();
+        let read = |input: ParseStream<'_>| {
+            let attrs = input.call(Attribute::parse_outer)?;
+            let ahead = input.fork();
+            match function(&ahead) {
+                Ok(function) => {
+                    input.advance_to(&ahead);
+                    Ok(Self::Function(Box::new(Function { attrs, ..function })))
+                }
+                Err(error) => Ok(Self::Other { attrs, rest: input.parse()?, error }),
+            }
         };
-        Ok(Self { attrs, vis, defaultness, sig, inner_attrs, body })
+        let mut item = read.parse2(head)?;
+        if let Some(TokenTree::Group(block)) = block {
+            item.put_back(block)?;
+        }
+        Ok(item)
     }
+
+    fn put_back(&mut self, block: Group) -> syn::Result<()> {
+        match self {
+            Self::Function(function) if begins_with_inner_attr(&block) => {
+                let (inner_attrs, rest) = split_inner_attrs.parse2(block.stream())?;
+                function.inner_attrs = inner_attrs;
+                // A group made anew has one span for both of its braces, so only where there is something to take out.
+                function.body = Body::Block(with_stream(&block, rest));
+            }
+            Self::Function(function) => function.body = Body::Block(block),
+            Self::Other { rest, .. } => {
+                let mut tokens: Vec<TokenTree> = std::mem::take(rest).into_iter().collect();
+                tokens.pop();
+                tokens.push(block.into());
+                rest.extend(tokens);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// After its attributes.
+fn function(input: ParseStream<'_>) -> syn::Result<Function> {
+    let vis = input.parse()?;
+    let defaultness = input.parse()?;
+    let sig = input.parse()?;
+    let body = if input.peek(Token![;]) { Body::Missing(input.parse()?) } else { Body::Block(input.parse()?) };
+    Ok(Function { attrs: Vec::new(), vis, defaultness, sig, inner_attrs: Vec::new(), body })
+}
+
+fn begins_with_inner_attr(block: &Group) -> bool {
+    let mut tokens = block.stream().into_iter();
+    let mut is = |wanted: char| matches!(tokens.next(), Some(TokenTree::Punct(punct)) if punct.as_char() == wanted);
+    is('#') && is('!')
 }
 
 fn split_inner_attrs(input: ParseStream<'_>) -> syn::Result<(Vec<Attribute>, TokenStream)> {
@@ -81,34 +137,6 @@ pub(crate) fn looks_like_a_function(item: &TokenStream) -> bool {
 /// `struct` of `pub struct Store;`, or whatever else the item begins with.
 pub(crate) fn keyword(item: &TokenStream) -> Option<TokenTree> {
     item.clone().into_iter().find(|token| matches!(token, TokenTree::Ident(word) if word != "pub"))
-}
-
-/// What a parameter is for. A macro sees names, not types: the last segment of the path decides.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// `&mut Transaction<'_>`
-    Transaction,
-    /// `Attempt`
-    Attempt,
-    /// `&Db` or `&Scope<'_>`
-    Database,
-    /// Everything else, `self` included.
-    Argument,
-}
-
-pub(crate) fn role(input: &FnArg) -> Role {
-    let FnArg::Typed(PatType { ty, .. }) = input else {
-        return Role::Argument;
-    };
-    match plain(ty) {
-        Type::Reference(reference) => match (last_segment(&reference.elem), reference.mutability) {
-            (Some(name), Some(_)) if name == "Transaction" => Role::Transaction,
-            (Some(name), None) if name == "Db" || name == "Scope" => Role::Database,
-            _ => Role::Argument,
-        },
-        ty if last_segment(ty).is_some_and(|name| name == "Attempt") => Role::Attempt,
-        _ => Role::Argument,
-    }
 }
 
 /// The type without parentheses, and without the invisible ones around a `$ty` of `macro_rules!`.

@@ -9,28 +9,40 @@
 //!
 //! In reading order:
 //!
+//! - `attribute`: which attributes are there, which options has each, and which of them stand above a function?
 //! - `function`: what did the user write? The item, cut so that the body stays as it is.
-//! - `options`: what is written in an attribute's parentheses?
-//! - `valid`: what is refused, and what to write instead?
+//! - `valid`: which items are refused? It asks `parameters` (which one is the transaction?) and `settings` (what do the
+//!   options mean?, of which `options` knows the syntax). Every message is in one of these four files, or in `attribute`.
+//! - `mistakes` and `suggest`: all messages of one use, and "did you mean".
 //! - `expand`: what is generated?
+//! - `refuse`: what stands in for a function that cannot be wrapped?
 //! - `replay`: how does an argument survive a second attempt?
 //! - `runtime`: by which path does the calling crate reach `db-core`?
 //!
 //! Everything but `runtime` and this file is a pure function on `proc_macro2` tokens; `tests.rs` holds what is
 //! generated as formatted code.
 
+#[cfg(test)]
+mod any_tokens;
+mod attribute;
 mod expand;
 mod function;
+mod mistakes;
 mod options;
+mod parameters;
+mod refuse;
 mod replay;
 mod runtime;
+mod settings;
+mod suggest;
 #[cfg(test)]
 mod tests;
 mod valid;
 
+use attribute::Attribute;
 use proc_macro2::TokenStream;
 use runtime::Runtime;
-use valid::Attribute;
+use valid::Checked;
 
 // Documented where it is re-exported, in `db_core`, where the examples compile. Text from here would be appended to that.
 #[doc(hidden)]
@@ -50,8 +62,9 @@ pub fn retry_on_disconnect(options: proc_macro::TokenStream, item: proc_macro::T
 fn apply(attribute: Attribute, options: TokenStream, item: TokenStream, runtime: &Runtime) -> TokenStream {
     let (checked, mistakes) = valid::check(attribute, options, item);
     let mut tokens = match checked {
-        valid::Checked::Wrap(wrapper) => expand::expand(*wrapper, runtime),
-        valid::Checked::Leave(item) => item,
+        Checked::Wrap(wrapper) => expand::expand(*wrapper, runtime),
+        Checked::Refuse(refused) => refuse::stand_in(*refused, runtime),
+        Checked::Leave(item) => item,
     };
     tokens.extend(mistakes.into_compile_errors());
     tokens

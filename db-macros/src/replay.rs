@@ -40,18 +40,24 @@ pub(crate) struct Replayed {
 }
 
 /// `rows: &mut Vec<Row>` and `let rows = &mut *rows;`, `names: Names` and `let names = Clone::clone(&names);`
-pub(crate) fn replay(mut parameter: PatType, index: usize) -> Replayed {
-    let passing = passing(&parameter.ty);
+///
+/// `is_named_by_us`: it is the database, which the generated code refers to.
+pub(crate) fn replay(mut parameter: PatType, index: usize, is_named_by_us: bool) -> Replayed {
+    let mut passing = passing(&parameter.ty);
     let attrs = &parameter.attrs;
     let pat = &parameter.pat;
     let name = match &**pat {
-        Pat::Ident(pat) if is_plain(pat) && pat.mutability.is_none() && passing == Passing::Shared => {
+        Pat::Ident(pat) if is_plain(pat) && pat.mutability.is_none() && passing == Passing::Shared && (is_used(pat) || !is_named_by_us) => {
             return Replayed { name: pat.ident.clone(), caller: parameter, fresh: None };
         }
-        // `on = store.db` sees the parameters, so they keep their names. Not one that begins with `_`: clippy would see it used.
-        Pat::Ident(pat) if is_plain(pat) && !pat.ident.unraw().to_string().starts_with('_') => pat.ident.clone(),
-        pat => hidden_name(pat, &format!("argument{index}")),
+        // `on = store.db` sees the parameters, so they keep their names.
+        Pat::Ident(pat) if is_plain(pat) && is_used(pat) => pat.ident.clone(),
+        pat => hidden_name(pat, &format!("__argument{index}")),
     };
+    if passing == Passing::Shared && matches!(&**pat, Pat::Ident(pat) if !is_used(pat)) {
+        // A reference is copied, by a call: clippy would see a binding that does nothing.
+        passing = Passing::Value;
+    }
     let value = anew(&name, &parameter.ty, passing);
     let fresh = (!matches!(**pat, Pat::Wild(_))).then(|| quote_spanned!(Span::mixed_site()=> #(#attrs)* let #pat = #value;));
     parameter.attrs = without_expectations(attrs);
@@ -98,7 +104,7 @@ pub(crate) fn replay_receiver(mut receiver: Receiver, block: &mut Group) -> (Rec
 }
 
 fn this(span: Span) -> Ident {
-    Ident::new("this", hidden(span))
+    Ident::new("__self", hidden(span))
 }
 
 /// The block with `self` under its other name; `None` where it has none, or where it is in no syntax that we know.
@@ -183,6 +189,11 @@ pub(crate) fn hidden_name(pat: &Pat, otherwise: &str) -> Ident {
     };
     name.set_span(hidden(name.span()));
     name
+}
+
+/// No name that begins with `_`: clippy would see it used.
+fn is_used(pat: &PatIdent) -> bool {
+    !pat.ident.unraw().to_string().starts_with('_')
 }
 
 /// `name` or `mut name`.

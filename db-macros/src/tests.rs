@@ -5,8 +5,8 @@ use proc_macro_crate::FoundCrate;
 use proc_macro2::TokenStream;
 
 use crate::apply;
+use crate::attribute::Attribute::{RetryOnDisconnect, Transactional};
 use crate::runtime::Runtime;
-use crate::valid::Attribute::{RetryOnDisconnect, Transactional};
 
 fn tokens(text: &str) -> TokenStream {
     text.parse().expect("a test's own tokens")
@@ -73,7 +73,7 @@ where
                         debit(tx, from, amount)?;
                         Ok(())
                     },
-                    |error| ::db_core::__inspect!(error),
+                    |__error| ::db_core::__private::Inspect::new(__error).fault(),
                 )
             }
         "#]],
@@ -98,19 +98,19 @@ fn rename(tx: &mut Transaction<'_>, attempt: Attempt, id: &u64, rows: &mut Vec<R
                 id: &u64,
                 rows: &mut Vec<Row>,
                 name: String,
-                argument5: (u8, u8),
+                __argument5: (u8, u8),
                 _: Job,
             ) -> Result<u64> {
                 ::db_core::__private::retrying_transactional(
                     tx,
-                    |policy| policy.max_attempts(5).base_delay(Duration::from_millis(10)),
+                    |__policy| __policy.max_attempts(5).base_delay(Duration::from_millis(10)),
                     ::db_core::__private::TxOptions::new()
                         .isolation(::db_core::__private::Isolation::ReadCommitted)
                         .read_only(true),
                     |attempt: Attempt, tx: &mut Transaction<'_>| -> Result<u64> {
                         let rows = &mut *rows;
                         let mut name = ::core::clone::Clone::clone(&name);
-                        let (a, b) = ::core::clone::Clone::clone(&argument5);
+                        let (a, b) = ::core::clone::Clone::clone(&__argument5);
                         match () {
                             () => {
                                 name.push('!');
@@ -119,7 +119,7 @@ fn rename(tx: &mut Transaction<'_>, attempt: Attempt, id: &u64, rows: &mut Vec<R
                             }
                         }
                     },
-                    |error| ::db_core::__inspect!(error),
+                    |__error| ::db_core::__private::Inspect::new(__error).fault(),
                 )
             }
         "#]],
@@ -140,10 +140,10 @@ fn count(_tx: &mut Transaction<'_>, table: &str) -> Result<u64> {
             fn count(_tx: &::db_core::__private::Scope<'_>, table: &str) -> Result<u64> {
                 ::db_core::__private::retrying_transactional(
                     _tx,
-                    |policy| policy,
+                    ::db_core::__private::unchanged,
                     ::db_core::__private::TxOptions::new(),
                     |_, _tx: &mut Transaction<'_>| -> Result<u64> { Ok(1) },
-                    |error| ::db_core::__inspect!(error),
+                    |__error| ::db_core::__private::Inspect::new(__error).fault(),
                 )
             }
         "#]],
@@ -167,7 +167,7 @@ fn in_batches(db: &Db, settings: &Settings, attempt: Attempt) -> db_core::Result
                     |attempt: Attempt| -> db_core::Result<()> {
                         db.transaction(|tx| work(tx, attempt))
                     },
-                    |error| ::db_core::__inspect!(error),
+                    |__error| ::db_core::__private::Inspect::new(__error).fault(),
                 )
             }
         "#]],
@@ -190,7 +190,7 @@ pub fn new_row(&self, tx: &mut Transaction<'_>, name: &str) -> Result<(), Error>
                         &self.db,
                         ::db_core::__private::TxOptions::new().join(true),
                         |tx: &mut Transaction<'_>| -> Result<(), Error> { insert(tx, name) },
-                        |error| ::db_core::__inspect!(error),
+                        |__error| ::db_core::__private::Inspect::new(__error).fault(),
                     )
                 }
             }
@@ -217,25 +217,25 @@ fn finish(mut self: Arc<Self>, tx: &mut Transaction<'_>) -> Result<()> {
                 fn finish(self: Arc<Self>, tx: &::db_core::__private::Scope<'_>) -> Result<()> {
                     ::db_core::__private::retrying_transactional(
                         tx,
-                        |policy| policy,
+                        ::db_core::__private::unchanged,
                         ::db_core::__private::TxOptions::new(),
                         |_, tx: &mut Transaction<'_>| -> Result<()> {
-                            let mut this = ::core::clone::Clone::clone(&self);
+                            let mut __self = ::core::clone::Clone::clone(&self);
                             match () {
                                 () => {
-                                    tx.query_drop(format!("... {}", this.name))?;
+                                    tx.query_drop(format!("... {}", __self.name))?;
                                     self::log();
                                     impl Other {
                                         fn get(self) -> u8 {
                                             self.0
                                         }
                                     }
-                                    tx.after_commit(move || drop(this));
+                                    tx.after_commit(move || drop(__self));
                                     Ok(())
                                 }
                             }
                         },
-                        |error| ::db_core::__inspect!(error),
+                        |__error| ::db_core::__private::Inspect::new(__error).fault(),
                     )
                 }
             }
@@ -264,7 +264,7 @@ fn named<'t, 'c>(#[allow(unused)] mut tx: &'t mut db_core::Transaction<'c>, name
                     |#[allow(unused)] mut tx: &'_ mut db_core::Transaction<'_>| -> Result<&'t str> {
                         Ok(name)
                     },
-                    |error| ::db_core::__inspect!(error),
+                    |__error| ::db_core::__private::Inspect::new(__error).fault(),
                 )
             }
         "#]],
@@ -283,14 +283,14 @@ fn ids(_: &mut Transaction<'_>) -> Result<impl Iterator<Item = u64> + use<>, Err
 ",
         &expect![[r#"
             fn ids(
-                tx: &::db_core::__private::Scope<'_>,
+                __tx: &::db_core::__private::Scope<'_>,
             ) -> Result<impl Iterator<Item = u64> + use<>, Error> {
                 #![allow(unused)]
                 ::db_core::__private::transactional(
-                    tx,
+                    __tx,
                     ::db_core::__private::TxOptions::new(),
                     |_: &mut Transaction<'_>| -> Result<_, Error> { Ok(0..3) },
-                    |error| ::db_core::__inspect!(error),
+                    |__error| ::db_core::__private::Inspect::new(__error).fault(),
                 )
             }
         "#]],
@@ -311,10 +311,10 @@ fn insert(tx: &mut Transaction<'_>) -> Result<()> {
             fn insert(tx: &::db_core::__private::Scope<'_>) -> Result<()> {
                 ::db_core::__private::retrying_transactional(
                     tx,
-                    |policy| policy,
+                    ::db_core::__private::unchanged,
                     ::db_core::__private::TxOptions::new(),
                     |_, tx: &mut Transaction<'_>| -> Result<()> { Ok(()) },
-                    |error| ::db_core::__inspect!(error),
+                    |__error| ::db_core::__private::Inspect::new(__error).fault(),
                 )
             }
             ::core::compile_error! {
@@ -355,6 +355,72 @@ async fn insert(id: u64) -> u64 {
             }
         "#]],
     );
+}
+
+/// Every function that can be wrapped, with each option, parameter and receiver that changes what is generated.
+const SHAPES: &[&str] = &[
+    "#[transactional]\nfn f(tx: &mut Transaction<'_>, id: u64) -> Result<u64> { body!() }",
+    "#[transactional(isolation = Serializable, read_only)]\nfn f(_: &mut Transaction<'_>) -> Result<impl Sized> { body!() }",
+    "#[transactional(on = self.db, join)]\nunsafe fn f<'a, const N: usize>(&'a mut self, tx: &mut Transaction<'_>) -> Result<&'a [u8; N]> { body!() }",
+    "#[retry_on_disconnect]\nfn f(db: &Db, name: String) -> Result<()> { body!() }",
+    "#[retry_on_disconnect(policy = self.policy, on = self.db)]\nfn f(mut self, attempt: Attempt) -> Result<()> { body!() }",
+    "#[retry_on_disconnect(max_attempts = 2)]\n#[transactional]\nfn f(self: Arc<Self>, tx: &mut Transaction<'_>, (a, _): (u8, u8), rows: &mut Vec<u8>) -> Result<()> { body!() }",
+];
+
+#[test]
+fn the_body_is_there_once_and_every_path_of_ours_is_private() {
+    for shape in SHAPES {
+        let expanded = expand(shape).to_string();
+        assert_eq!(expanded.matches("body ! ()").count(), 1, "{expanded}");
+        let absolute = expanded.match_indices(":: db_core").map(|(at, _)| &expanded[at..]);
+        let paths = || absolute.clone().filter(|path| !path.starts_with(":: db_core :: __private ::"));
+        assert_eq!(paths().count(), 0, "{expanded}");
+        let borrowed = ":: core :: clone :: Clone :: clone";
+        let others = expanded.replace(borrowed, "").replace(":: db_core", "");
+        assert!(!others.contains(" :: core") && !others.contains(" :: std"), "{expanded}");
+        assert!(!["loop", "while", "for "].iter().any(|looping| expanded.contains(looping)), "{expanded}");
+        assert!(!expanded.contains("compile_error"), "{expanded}");
+    }
+}
+
+#[test]
+fn a_refused_function_stays_for_its_callers_and_its_body_for_the_editor() {
+    check(
+        r"
+#[transactional]
+const fn insert(id: u64, mut tx: Transaction<'_>, attempt: Attempt) -> Result<()> {
+    tx.exec_drop(id, attempt.number())
+}
+",
+        &expect![[r#"
+            fn insert(id: u64, tx: &::db_core::__private::Scope<'_>) -> Result<()> {
+                let mut tx: &mut Transaction<'_> = ::db_core::__private::refused();
+                let attempt: Attempt = ::db_core::__private::refused();
+                tx.exec_drop(id, attempt.number())
+            }
+            ::core::compile_error! {
+                "a `const fn` may run in the compiler, which has no database: remove `const`"
+            }
+            ::core::compile_error! {
+                "the attempt comes from `#[retry_on_disconnect]`: add it above `#[transactional]`"
+            }
+            ::core::compile_error! {
+                "write the function against a transaction, `tx: &mut Transaction<'_>`: it can then be called with a database or with a transaction"
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn a_body_that_is_being_typed_reaches_the_editor_as_it_is() {
+    for item in [
+        "#[transactional]\nfn f(tx: &mut Transaction<'_>, name: String) -> Result<()> { let x = tx. ; if name. { } }",
+        "#[retry_on_disconnect]\n#[transactional]\nfn f(self, tx: &mut Transaction<'_>, name: String) -> Result<()> { let x = tx. ; if name. { } }",
+        "#[transactional(isolation = )]\nasync fn f(tx: &mut Transaction<'_>) { let x = tx. ; if name. { } }",
+    ] {
+        let expanded = expand(item).to_string();
+        assert_eq!(expanded.matches("let x = tx . ; if name . { }").count(), 1, "{expanded}");
+    }
 }
 
 #[test]

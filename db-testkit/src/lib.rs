@@ -3,7 +3,7 @@
 //! Code that talks to a database is correct when it is correct on the day the server dies between
 //! a COMMIT and its reply. This crate makes such days repeatable:
 //!
-//! ```no_run
+//! ```
 //! use db_testkit::{Action, Fault, Point, Server};
 //! use db_testkit::mysql::{Conn, Opts, prelude::Queryable};
 //!
@@ -35,7 +35,15 @@
 //! is missing is an error, never a skipped test. The environment variable `DB_TESTKIT_SERVER` (`mariadb`,
 //! the default, or `mysql`) chooses where the test does not; with `DB_TESTKIT_MYSQL_ROOT` set, `mysqld` is
 //! taken from that directory tree by `chroot` (which needs root).
+//!
+//! # Features
+//!
+//! `tls`, off by default: `ServerBuilder::tls`, for servers with a certificate of their own.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "tls")]
+mod certificate;
 mod error;
 mod flavor;
 mod port;

@@ -56,6 +56,8 @@ const MYSQL_OPTIONS: &[&str] = &[
 pub struct ServerBuilder {
     flavor: Option<Flavor>,
     args: Vec<OsString>,
+    #[cfg(feature = "tls")]
+    tls: bool,
 }
 
 impl ServerBuilder {
@@ -71,6 +73,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Gives the server a certificate of its own, for 127.0.0.1 and `localhost`. Clients trust it by
+    /// [`Server::ca_certificate`]. They may still do without TLS, unless `--require-secure-transport=ON` is among the options.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
     /// Starts the server and waits until it answers queries.
     ///
     /// # Errors
@@ -80,10 +90,16 @@ impl ServerBuilder {
         let flavor = self.flavor.map_or_else(Flavor::from_env, Ok)?;
         let program = Program::find(flavor)?;
         let home = Home::create(&program)?;
+        let mut args = Vec::new();
+        #[cfg(feature = "tls")]
+        if self.tls {
+            args = crate::certificate::make(&program, home.directory())?;
+        }
+        args.extend(self.args);
         let mut server = Server {
             port: Port::reserve()?,
             program,
-            args: self.args,
+            args,
             version: String::new(),
             databases: AtomicU32::new(0),
             process: Mutex::new(None),
@@ -111,7 +127,7 @@ impl ServerBuilder {
 ///
 /// The account is `root` without a password, reachable from `127.0.0.1` and by the socket.
 ///
-/// ```no_run
+/// ```
 /// use db_testkit::Server;
 /// use db_testkit::mysql::prelude::Queryable;
 ///
@@ -202,6 +218,13 @@ impl Server {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.home.socket()
+    }
+
+    /// The certificate, in PEM, of the authority that vouches for a server started with [`ServerBuilder::tls`].
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ca_certificate(&self) -> PathBuf {
+        crate::certificate::ca(self.home.directory())
     }
 
     /// The process id of the server; `None` when it was stopped or killed.

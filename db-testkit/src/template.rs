@@ -52,6 +52,11 @@ impl Home {
         Ok(home)
     }
 
+    #[cfg(feature = "tls")]
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }

@@ -3,13 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "tests panic when something is not as it should be")]
 
 mod commit_faults;
+mod connecting;
 mod doom;
 mod ends;
 mod faults;
 mod guard;
+mod hostile;
 mod ledger;
 mod locks;
 mod nesting;
+mod observe;
 mod retrying;
 mod round_trips;
+mod sent;
 mod statements;

@@ -4,6 +4,7 @@ use db_core::mysql::prelude::Queryable as _;
 use db_core::mysql::{self, Params};
 use db_core::prelude::*;
 use db_core::{Error, Result};
+use db_testkit::Command;
 use tests::{Bank, bank, code, deposit};
 
 type Method = (&'static str, fn(&mut Transaction<'_>, &str) -> mysql::Result<()>);
@@ -109,6 +110,67 @@ fn a_row_that_does_not_convert_is_an_error_and_no_panic() {
     let error = bank.db.transaction(|tx| tx.query_first::<u32, _>("SELECT 'hunter2'")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Driver);
     assert!(!format!("{error} {error:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_text_finds_its_statement_however_many_the_driver_keeps() {
+    let bank = bank();
+    for kept in [0, 1, 2, 3, 32] {
+        let db = Db::builder(&bank.server.url()).driver_options(move |options| options.stmt_cache_size(kept)).connect().unwrap();
+        for round in 0..3_u32 {
+            db.transaction(|tx| {
+                for text in [1_u32, 2, 3, 1, 2, 2, 3, 4, 4, 1] {
+                    // The same text by another address, and as a statement that is closed again.
+                    let sql = format!("SELECT {text} + ?");
+                    assert_eq!(tx.exec_first(&sql, (round,))?, Some(text + round), "{kept} kept");
+                    if text == 3 {
+                        let statement = tx.prep(&sql)?;
+                        assert_eq!(tx.exec_first(&statement, (round,))?, Some(text + round), "{kept} kept");
+                        tx.close(statement)?;
+                        assert_eq!(tx.exec_first(&sql, (round,))?, Some(text + round), "{kept} kept, after close");
+                    }
+                }
+                Ok::<_, Error>(())
+            })
+            .unwrap();
+        }
+    }
+}
+
+#[test]
+fn more_texts_than_the_driver_keeps_are_prepared_again() {
+    let bank = bank();
+    for texts in [31, 32, 33, 40] {
+        for _ in 0..2 {
+            bank.db
+                .transaction(|tx| {
+                    for text in (0..texts).chain(0..3) {
+                        assert_eq!(tx.exec_first(format!("SELECT {text} + ?"), (1,))?, Some(text + 1), "{texts} texts");
+                    }
+                    Ok::<_, Error>(())
+                })
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_text_is_prepared_once_on_a_connection() {
+    let bank = bank();
+    let proxy = bank.server.proxy().unwrap();
+    let db = Db::connect(&proxy.url(&bank.server.url()).unwrap()).unwrap();
+    for _ in 0..3 {
+        db.transaction(|tx| {
+            deposit(tx, 1, 1)?;
+            tx.exec_first::<u32, _, _>("SELECT id FROM account WHERE id = ?", (1,))?;
+            let statement = tx.prep("SELECT id FROM account WHERE id = ?")?;
+            tx.exec_first::<u32, _, _>(&statement, (2,))?;
+            deposit(tx, 2, 1)
+        })
+        .unwrap();
+    }
+    let prepared = proxy.requests().iter().filter(|request| request.command == Command::Prepare).count();
+    assert_eq!(prepared, 3, "the two of a deposit, and the other one");
 }
 
 #[test]

@@ -18,6 +18,9 @@ pub(crate) enum Error {
     /// A server or tool is missing and could not be installed.
     #[error("{what} is missing and could not be installed: {cause}.\nBy hand: {by_hand}")]
     Missing { what: &'static str, cause: String, by_hand: String },
+    /// Something was looked at, and must not be so.
+    #[error("{0}")]
+    Refused(String),
     /// A file could not be moved or removed.
     #[error("{doing}: {source}")]
     Io { doing: String, source: io::Error },

@@ -68,6 +68,17 @@ pub(crate) fn mysql() -> Result<MySql> {
     Ok(MySql::Root(root))
 }
 
+/// Installs the files that programs which use OpenSSL are compiled with, if they are missing.
+pub(crate) fn openssl() -> Result<()> {
+    const PACKAGES: [&str; 2] = ["libssl-dev", "pkg-config"];
+    let found = Command::new("pkg-config").args(["--exists", "openssl"]).status();
+    if found.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    println!("OpenSSL's headers are missing: installing {}", PACKAGES.join(" and "));
+    install(&PACKAGES).map_err(|error| Error::Missing { what: "OpenSSL", cause: error.to_string(), by_hand: apt_line(&PACKAGES) })
+}
+
 const DEBOOTSTRAP_ARGS: [&str; 3] = ["--variant=minbase", "--include=mysql-server-core", "sid"];
 
 fn bootstrap(root: &Path) -> Result<()> {
@@ -82,7 +93,8 @@ fn bootstrap(root: &Path) -> Result<()> {
     run_as_root("mv", [unfinished.as_os_str(), root.as_os_str()])
 }
 
-fn install(packages: &[&str]) -> Result<()> {
+/// By apt-get.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
     run_as_root("apt-get", ["update"])?;
     run_as_root("apt-get", ["install", "-y", "--no-install-recommends"].iter().chain(packages))
 }
@@ -92,7 +104,7 @@ fn apt_line(packages: &[&str]) -> String {
 }
 
 /// Searches `PATH`, and the places of server programs, which are not in an ordinary user's `PATH`.
-fn find(name: &str) -> Option<PathBuf> {
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH").unwrap_or_default())
         .chain(["/usr/sbin", "/usr/local/sbin", "/usr/libexec"].map(PathBuf::from))
         .map(|directory| directory.join(name))

@@ -9,12 +9,15 @@ use crate::{Demo, Servers, Switch, Test, Torture, Victim};
 /// Names the server that the tests are to start.
 const SERVER: &str = "DB_TESTKIT_SERVER";
 
+/// All but the tests that have no server to be different on.
+const ASKS_A_SERVER: &str = "not (binary(ui) + binary(contract) + binary(tidy) + package(db-macros) + package(xtask))";
+
 pub(crate) fn demo(demo: &Demo) -> Result<()> {
     if demo.url.is_none() {
         server::mariadb()?;
     }
     let mut command = cargo();
-    command.args(["run", "--release", "--package", "examples", "--example", "demo", "--"]);
+    command.args(["run", "--release", "--package", "examples", "--no-default-features", "--example", "demo", "--"]);
     let options = [
         ("--seconds", demo.seconds.map(|seconds| seconds.to_string())),
         ("--threads", demo.threads.map(|threads| threads.to_string())),
@@ -38,13 +41,37 @@ pub(crate) fn test(test: &Test) -> Result<()> {
     if with_mariadb {
         println!("Tests against MariaDB");
         run(nextest_run(test).env(SERVER, "mariadb"))?;
+        if test.nextest.is_empty() {
+            over_tls(|command| {
+                command.env(SERVER, "mariadb");
+            })?;
+        }
     }
     println!("Examples in the documentation");
     run(cargo().args(["test", "--doc", "--workspace"]).env(SERVER, if with_mariadb { "mariadb" } else { "mysql" }))?;
     if let Some(mysql) = mysql {
         println!("Tests against MySQL");
         let mut command = nextest_run(test);
-        use_mysql(&mut command, mysql);
+        if with_mariadb && test.nextest.is_empty() {
+            command.args(["--filterset", ASKS_A_SERVER]);
+        }
+        use_mysql(&mut command, &mysql);
+        run(&mut command)?;
+        if test.nextest.is_empty() {
+            over_tls(|command| use_mysql(command, &mysql))?;
+        }
+    }
+    Ok(())
+}
+
+/// With each of the two libraries: a build of its own, since there can be only one.
+fn over_tls(on: impl Fn(&mut Command)) -> Result<()> {
+    server::openssl()?;
+    for library in ["rustls", "native-tls"] {
+        println!("Tests over TLS, by {library}");
+        let mut command = cargo();
+        command.args(["nextest", "run", "--package", "tests", "--features", library, "--test", "tls"]);
+        on(&mut command);
         run(&mut command)?;
     }
     Ok(())
@@ -57,9 +84,9 @@ pub(crate) fn torture(torture: &Torture) -> Result<()> {
             server::mariadb()?;
             command.env(SERVER, "mariadb");
         }
-        Victim::Mysql => use_mysql(&mut command, server::mysql()?),
+        Victim::Mysql => use_mysql(&mut command, &server::mysql()?),
     }
-    command.args(["run", "--release", "--package", "examples", "--example", "torture", "--"]);
+    command.args(["run", "--release", "--package", "examples", "--no-default-features", "--example", "torture", "--"]);
     let ledger = torture.ledger.map(|ledger| if ledger == Switch::On { "on" } else { "off" });
     let options = [
         ("--ops", torture.ops.map(|ops| ops.to_string())),
@@ -73,7 +100,7 @@ pub(crate) fn torture(torture: &Torture) -> Result<()> {
     run(&mut command)
 }
 
-fn use_mysql(command: &mut Command, mysql: MySql) {
+fn use_mysql(command: &mut Command, mysql: &MySql) {
     command.env(SERVER, "mysql");
     if let MySql::Root(root) = mysql {
         command.env(MYSQL_ROOT, root);

@@ -102,6 +102,21 @@ fn a_message_without_values_is_as_the_server_sent_it() {
     }
 }
 
+#[test]
+fn what_a_terminal_would_obey_is_spelled_out() {
+    let raw = "say \u{1b}[2J\u{7}\0\u{9b}1m twice,\n\ton two lines";
+    assert_eq!(message(1644, raw), "say \\u{1b}[2J\\u{7}\\u{0}\\u{9b}1m twice,\n\ton two lines");
+}
+
+#[test]
+fn a_message_has_an_end() {
+    for (code, raw) in [(1644, "é".repeat(1 << 20)), (1062, format!("Duplicate entry '{}' for key 'k'", "v".repeat(1 << 20)))] {
+        let shown = message(code, &raw);
+        assert!(shown.len() <= 4096 && !shown.contains("vvvv"), "{code}: {} bytes", shown.len());
+    }
+    assert!(message(1644, &"\0".repeat(1 << 20)).len() <= 4096 * "\\u{0}".len());
+}
+
 /// Each format that carries a value, as the two servers send it. `{v}` is the value.
 const FORMATS: [(u16, &str); 31] = [
     (1062, "Duplicate entry '{v}' for key 'k'"),
@@ -175,6 +190,12 @@ proptest! {
 
     #[test]
     fn no_code_and_no_text_can_panic(code: u16, raw: String) {
+        let shown = message(code, &raw);
+        prop_assert!(!shown.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\t')), "{code}: {shown:?}");
+    }
+
+    #[test]
+    fn no_length_can_panic(code: u16, raw in "\\PC{1000,1500}") {
         message(code, &raw);
     }
 

@@ -67,7 +67,7 @@ pub struct Request {
 ///
 /// Each connection has a thread. All end, and all connections are reset, when the proxy is dropped.
 ///
-/// ```no_run
+/// ```
 /// use db_testkit::{Action, Fault, Point, Server};
 ///
 /// let server = Server::start()?;

@@ -216,6 +216,8 @@ fn restrict_greeting(payload: &mut [u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn packet(sequence: u8, payload: &[u8]) -> Packet {
@@ -302,5 +304,39 @@ mod tests {
         assert_eq!(dialogue.server_packet(&mut packet(1, &[9; FULL])), FromServer::Part);
         assert_eq!(dialogue.server_packet(&mut packet(1, b"\xff is data here")), FromServer::Part);
         assert_eq!(dialogue.server_packet(&mut packet(1, b"\xfe\0\0\x02\0")), FromServer::End);
+    }
+
+    /// Bytes of either side: any, or those of a packet that begins as packets do.
+    fn said() -> impl Strategy<Value = (bool, Vec<u8>)> {
+        let begins = prop::sample::select(vec![0, 1, 2, 3, 4, 5, 10, 14, 17, 22, 23, 24, 25, 28, 31, 0xfa, 0xfb, 0xfc, 0xfd, 0xfe, 0xff]);
+        let whole = (0..4_u8, begins, prop::collection::vec(any::<u8>(), 0..20))
+            .prop_map(|(sequence, first, rest)| packet(sequence, &[&[first], &rest[..]].concat()).raw);
+        (any::<bool>(), prop_oneof![1 => prop::collection::vec(any::<u8>(), 0..40), 6 => whole])
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_can_panic_and_none_are_lost(logged_in: bool, said in prop::collection::vec(said(), 0..40)) {
+            let mut dialogue = if logged_in { dialogue() } else { Dialogue::default() };
+            let mut sides = [Packets::default(), Packets::default()];
+            let mut most = 64;
+            for (from_client, bytes) in said {
+                let packets = &mut sides[usize::from(from_client)];
+                packets.feed(&bytes);
+                let waiting = packets.buffer.len();
+                most = most.max(waiting);
+                let mut taken = 0;
+                while let Some(mut packet) = packets.next() {
+                    taken += packet.raw.len();
+                    if from_client {
+                        dialogue.client_packet(&packet);
+                    } else {
+                        dialogue.server_packet(&mut packet);
+                    }
+                }
+                prop_assert_eq!(taken + packets.buffer[packets.taken..].len(), waiting);
+                prop_assert!(packets.buffer.capacity() <= 2 * most);
+            }
+        }
     }
 }

@@ -103,6 +103,9 @@ fn main() -> Result<(), BankError> {
     let db = Db::connect(&url)?;
     db.install_ledger()?;
     let lock = SharedLock::new();
+    let _by_environment: fn() -> database::Result<Db> = Db::from_env;
+    let not_set: database::Result<DbBuilder> = DbBuilder::from_env("DOWNSTREAM_URL");
+    assert!(not_set.is_err());
     let builder: DbBuilder = Db::builder(&url);
     let policy = RetryPolicy::default()
         .max_attempts(4)

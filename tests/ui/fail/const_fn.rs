@@ -5,4 +5,8 @@ const fn insert(tx: &mut Transaction<'_>) -> db_core::Result<()> {
     tx.query_drop("DO 1")
 }
 
+fn calls(db: &Db) -> db_core::Result<()> {
+    insert(db)
+}
+
 fn main() {}

@@ -13,7 +13,7 @@ impl Store {
     #[transactional]
     fn insert(self, transaction: &mut Transaction<'_>, (a, b): (u64, u64)) -> db_core::Result<()> {
         transaction.exec_drop("DO ?", (a, b))?;
-        let _ = (policy, error, this, argument2);
+        let _ = (__policy, __error, __self, __argument2);
         self.finish()
     }
 

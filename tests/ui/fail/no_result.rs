@@ -37,4 +37,10 @@ fn opaque(tx: &mut Transaction<'_>) -> impl Sized {
     tx.query_drop("DO 1").unwrap();
 }
 
+fn calls(db: &Db) {
+    nothing(db);
+    unit(db);
+    let _ = number(db) + option(db).unwrap_or(0);
+}
+
 fn main() {}

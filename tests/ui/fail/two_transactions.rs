@@ -6,4 +6,8 @@ fn copy(from: &mut Transaction<'_>, to: &mut Transaction<'_>) -> db_core::Result
     to.query_drop("DO 1")
 }
 
+fn calls(db: &Db) -> db_core::Result<()> {
+    copy(db, db)
+}
+
 fn main() {}

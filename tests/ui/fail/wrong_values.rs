@@ -2,12 +2,6 @@ use std::time::Duration;
 
 use db_core::prelude::*;
 
-#[retry_on_disconnect(max_attempts = 0)]
-#[transactional]
-fn never_run(tx: &mut Transaction<'_>) -> db_core::Result<()> {
-    tx.query_drop("DO 1")
-}
-
 #[retry_on_disconnect(max_attempts = "5", base_delay = 10, max_delay = 1.5, policy = "fast")]
 #[transactional(read_only = true, on)]
 fn literals(tx: &mut Transaction<'_>) -> db_core::Result<()> {

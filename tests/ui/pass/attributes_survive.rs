@@ -60,12 +60,27 @@ fn conditional(tx: &mut Transaction<'_>) -> db_core::Result<()> {
     tx.query_drop("DO 1")
 }
 
+/// Both behind the same condition.
+#[cfg_attr(not(any()), retry_on_disconnect(max_attempts = 2), transactional)]
+fn conditional_again(tx: &mut Transaction<'_>, attempt: Attempt) -> db_core::Result<u32> {
+    tx.query_drop("DO 1")?;
+    Ok(attempt.number())
+}
+
+#[retry_on_disconnect]
+#[cfg_attr(not(any()), transactional)]
+fn conditional_below(tx: &mut Transaction<'_>) -> db_core::Result<()> {
+    tx.query_drop("DO 1")
+}
+
 fn calls(db: &Db) -> db_core::Result<()> {
     kept(db)?;
     parameters(db, String::new(), 1, 2)?;
     #[allow(deprecated)]
     old(db)?;
     unsafe { Raw(&mut 1).read(db) }?;
+    conditional_again(db)?;
+    conditional_below(db)?;
     conditional(db)
 }
 

@@ -59,7 +59,9 @@ fn body_of_every_kind(tx: &mut Transaction<'_>, limit: u64) -> db_core::Result<u
                 break 'search sum;
             }
         }
-        return Ok(0);
+        if limit == 0 {
+            return Ok(0);
+        }
     };
     let halved = 'block: {
         if found % 2 == 1 {

@@ -13,9 +13,8 @@ fn first(attempt: Attempt, tx: &mut Transaction<'_>, id: u64) -> db_core::Result
 #[transactional]
 fn last(tx: &mut Transaction<'_>, id: u64, mut current: db_core::Attempt) -> db_core::Result<u32> {
     tx.exec_drop("DO ?", (id,))?;
-    let before = current;
-    current = before;
-    Ok(current.count())
+    let copy = &mut current;
+    Ok(copy.count())
 }
 
 #[retry_on_disconnect]

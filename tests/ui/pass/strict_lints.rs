@@ -98,6 +98,31 @@ pub fn batches(_: &Db, names: &[String]) -> Result<usize, Mishap> {
     Ok(names.len())
 }
 
+/// Names what it does not use.
+///
+/// # Errors
+/// When it cannot.
+#[retry_on_disconnect]
+pub fn nothing(_db: &Db, _names: &[String], _count: u64) -> Result<(), Mishap> {
+    Ok(())
+}
+
+/// Reads on another database than the one it is given.
+///
+/// # Errors
+/// When it cannot.
+#[retry_on_disconnect(on = store.db, base_delay = Duration::from_millis(1))]
+#[transactional]
+pub fn elsewhere(
+    tx: &mut Transaction<'_>,
+    store: &Store,
+    rows: &mut Vec<u64>,
+    [first, _]: [u64; 2],
+) -> Result<impl Iterator<Item = u64> + use<>, Mishap> {
+    *rows = tx.query("SELECT 1")?;
+    Ok(0..first)
+}
+
 fn calls() -> Result<(), Mishap> {
     let db = Db::connect("mysql://localhost/test")?;
     let mut store = Store { db: db.clone(), policy: RetryPolicy::default(), written: 0 };
@@ -108,6 +133,8 @@ fn calls() -> Result<(), Mishap> {
     transfer(&db, 1, 2, vec![])?;
     println!("{}", transfer_again(&db, 1, 2, (3, 4), "name")?);
     println!("{}", batches(&db, &[])?);
+    nothing(&db, &[], 1)?;
+    println!("{}", elsewhere(&store, &mut vec![], [1, 2])?.count());
     Ok(())
 }
 
