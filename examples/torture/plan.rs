@@ -11,8 +11,8 @@ use crate::bank::{ACCOUNTS, Kind, Order};
 pub(crate) const KILL_MARIADB_EVERY: usize = 350;
 pub(crate) const KILL_MYSQL_EVERY: usize = 1_000;
 
-/// The end of the compare-and-swap on the ledger's row, and the COMMIT behind it.
-const RECORDED_COMMIT: &str = "seq + 18446744073709551615 + 1); COMMIT";
+/// The compare-and-swap on the ledger's row, which goes before a COMMIT in its packet.
+const RECORDED_COMMIT: &str = "seq + 18446744073709551615 + 1) WHERE";
 
 /// What a fault is aimed at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
