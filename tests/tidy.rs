@@ -46,7 +46,7 @@ fn library_files_with(text: &str) -> Vec<String> {
 #[test]
 fn every_file_has_its_line_in_the_map() {
     let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    for folder in ["db-core", "db-macros", "db-testkit", "examples", "tests", "xtask"] {
+    for folder in ["benches", "db-core", "db-macros", "db-testkit", "examples", "tests", "xtask"] {
         let chapter =
             map.split(&format!("### `{folder}`")).nth(1).unwrap_or_else(|| panic!("{folder} has no chapter")).split("\n##").next().unwrap();
         for (name, _) in sources(folder) {
