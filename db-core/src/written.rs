@@ -174,7 +174,7 @@ mod tests {
     fn what_is_written_is_what_is_documented() {
         assert_eq!(
             to_string(&RetryPolicy::default()).expect("a policy"),
-            r#"{"max_attempts":3,"base_delay_ms":10,"max_delay_ms":1000,"max_elapsed_ms":10000}"#
+            r#"{"max_attempts":3,"base_delay_ms":10,"max_delay_ms":200,"max_elapsed_ms":10000}"#
         );
         assert_eq!(to_string(&TxOptions::new()).expect("options"), r#"{"read_only":false,"join":false}"#);
         let levels = [
