@@ -10,8 +10,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// A re-entrant lock that any number of [`Db`](crate::Db)s, and whatever else must exclude them, may share.
 ///
-/// The thread that holds it may take it again; other threads wait. It is eventually fair: a waiting thread gets it
-/// within about half a millisecond of its release, even from a thread that takes it again and again.
+/// The thread that holds it may take it again; other threads wait. It makes no promise of fairness: a
+/// thread that takes it again and again may pass others that wait for it. Where they must not wait, [fork](crate::Db::fork).
 ///
 /// ```
 /// use db_core::{Db, SharedLock};
