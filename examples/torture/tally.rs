@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 use crate::plan::{Shot, TARGETS, Target};
 
-/// Fewer shots may all miss by chance: the connection may be lost for another reason first.
-const ENOUGH: u64 = 10;
+/// Where fewer hits are to be expected, all shots may miss by chance: the connection may be lost for another reason first.
+const ENOUGH: u64 = 15;
 
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Count {
@@ -61,7 +61,10 @@ impl Tally {
         let mut misses = Vec::new();
         for target in TARGETS {
             let (by_point, by_action) = (self.by(target, |site| site.1), self.by(target, |site| site.2));
-            let never = by_point.into_iter().chain(by_action).filter(|(_, count)| count.hit == 0 && count.aimed >= ENOUGH);
+            let (aimed, hit) = by_point.values().fold((0, 0), |(aimed, hit), count| (aimed + count.aimed, hit + count.hit));
+            // Where nothing was hit at all, all of it was to be.
+            let expected = |count: &Count| if hit == 0 { count.aimed } else { count.aimed * hit / aimed };
+            let never = by_point.into_iter().chain(by_action).filter(|(_, count)| count.hit == 0 && expected(count) >= ENOUGH);
             misses.extend(never.map(|(name, count)| format!("{} ({name}, aimed {} times)", target.name(), count.aimed)));
         }
         let singles = [
