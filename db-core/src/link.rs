@@ -84,8 +84,7 @@ impl Link {
             conn.server_version();
             Ok(conn)
         });
-        let panicked = |_| Error::new(ErrorKind::ConnectFailed, "the driver panicked while it connected");
-        let conn = connected.map_err(panicked)?.map_err(refused)?;
+        let conn = connected.map_err(refused)?;
         let mut link = Self {
             conn: Some(conn),
             process: std::process::id(),
@@ -133,10 +132,7 @@ impl Link {
 
     /// To send on. After a reply that never came every later one would belong to the request before: nothing is sent then.
     pub(crate) fn conn_mut(&mut self) -> mysql::Result<&mut Conn> {
-        match &mut self.conn {
-            Some(conn) if self.known => Ok(conn),
-            _ => Err(mysql::Error::server_disconnected()),
-        }
+        Ok(self.prepared_mut()?.0)
     }
 
     /// To prepare statements on.
@@ -199,8 +195,7 @@ impl Link {
     /// One round trip. After anything but an answer nothing more is sent.
     pub(crate) fn ping(&mut self) -> mysql::Result<()> {
         let conn = self.conn_mut()?;
-        let answered = caught(|| conn.ping()).unwrap_or_else(|panicked| Err(panicked.into()));
-        answered.inspect_err(|_| self.abandon())
+        caught(|| conn.ping()).inspect_err(|_| self.abandon())
     }
 
     /// Asks a question of our own, and reads the whole answer.
@@ -257,7 +252,7 @@ impl Link {
 
     fn request(&mut self, sql: &str) -> mysql::Result<Reply<'_, '_, '_, Text>> {
         let conn = self.conn_mut()?;
-        Ok(Reply::new(caught(|| conn.query_iter(sql))??))
+        Ok(Reply::new(caught(|| conn.query_iter(sql))?))
     }
 
     /// Reads every result: an error in a later one is otherwise lost with the result.

@@ -39,7 +39,8 @@ pub(crate) struct Watch<'d> {
     database: &'d Database,
     /// The name of the body's type, as the compiler has it.
     body: &'static str,
-    is_transaction: bool,
+    /// The call is one transaction: if that could not begin, nothing has run.
+    pub(crate) is_transaction: bool,
     attempts: Cell<u32>,
     connection: Cell<Option<u32>>,
     /// When the call met its first fault.

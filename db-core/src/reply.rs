@@ -6,21 +6,12 @@ use std::{io, mem};
 use mysql::prelude::Protocol;
 use mysql::{QueryResult, Row};
 
-/// The driver panicked. What it was in the middle of is not known.
-pub(crate) struct Panicked;
-
-/// Calls the driver, which takes for granted that no packet is empty, that keys can be read, and the like.
+/// Calls the driver, which takes for granted that no packet is empty, that keys can be read, and the like. Where it panics, what it was in
+/// the middle of is not known. The panic's message is not told: it may hold a value.
 ///
 /// In a program that aborts on panics there is nothing to catch.
-pub(crate) fn caught<R>(call: impl FnOnce() -> R) -> Result<R, Panicked> {
-    panic::catch_unwind(AssertUnwindSafe(call)).map_err(|_| Panicked)
-}
-
-impl From<Panicked> for mysql::Error {
-    /// Without the panic's message, which may hold a value.
-    fn from(_: Panicked) -> Self {
-        garbled("the driver panicked at what the server sent")
-    }
+pub(crate) fn caught<R>(call: impl FnOnce() -> mysql::Result<R>) -> mysql::Result<R> {
+    panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(garbled("the driver panicked at what the server sent")))
 }
 
 /// What the server sent is no answer to what it was asked. Nothing more can be asked.
@@ -60,7 +51,7 @@ impl<'c, 't, 'tc, T: Protocol> Reply<'c, 't, 'tc, T> {
 
     fn read<R>(&mut self, read: impl FnOnce(&mut QueryResult<'c, 't, 'tc, T>) -> mysql::Result<R>) -> mysql::Result<R> {
         let results = self.0.as_mut().ok_or_else(|| garbled("the rest of the reply was refused"))?;
-        let read = caught(|| read(results)).unwrap_or_else(|panicked| Err(panicked.into()));
+        let read = caught(|| read(results));
         // What the server refuses, it refuses in so many words, and has then said all.
         if matches!(&read, Err(error) if !matches!(error, mysql::Error::MySqlError(_))) {
             mem::forget(self.0.take());

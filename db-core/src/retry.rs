@@ -117,14 +117,12 @@ pub(crate) struct Call<'w, F, I> {
     /// Looks for a fault in the body's own error.
     pub(crate) inspect: I,
     pub(crate) watch: &'w Watch<'w>,
-    /// The run is one transaction: if that could not begin, nothing has run.
-    pub(crate) is_transaction: bool,
 }
 
 impl<F, I> Call<'_, F, I> {
     /// A transaction tells of its runs, and of how they end, itself.
     fn began(&self) {
-        if !self.is_transaction {
+        if !self.watch.is_transaction {
             self.watch.run();
         }
     }
@@ -133,7 +131,7 @@ impl<F, I> Call<'_, F, I> {
     where
         I: Fn(&E) -> Option<Error>,
     {
-        if self.is_transaction {
+        if self.watch.is_transaction {
             return;
         }
         self.watch.ends(error.map_or(End::SUCCEEDED, |error| {
@@ -195,7 +193,7 @@ where
                     hooks::run(seen.hooks);
                     return Err(error);
                 };
-                runs += u32::from(!(seen.unreachable && call.is_transaction));
+                runs += u32::from(!(seen.unreachable && call.watch.is_transaction));
                 let failure = if seen.unreachable { Failure::Unreachable } else { Failure::of(&fault) };
                 (failure, Cause::of(&fault), error, seen.hooks)
             }

@@ -167,7 +167,7 @@ impl<'a> Scope<'a> {
             Inner::Database(database) => {
                 let policy = policy(database.settings.retry);
                 let watch = Watch::retry(database, name);
-                retry::drive(database, &policy, Call { body, inspect, watch: &watch, is_transaction: false })
+                retry::drive(database, &policy, Call { body, inspect, watch: &watch })
             }
             Inner::Open(open) => body(joined_attempt(open)),
         }
@@ -186,7 +186,7 @@ impl<'a> Scope<'a> {
                 let policy = policy(database.settings.retry);
                 let watch = Watch::transaction(database, name, options);
                 let run = |attempt| outermost(database, options, &watch, &inspect, |tx| body(attempt, tx));
-                retry::drive(database, &policy, Call { body: run, inspect: &inspect, watch: &watch, is_transaction: true })
+                retry::drive(database, &policy, Call { body: run, inspect: &inspect, watch: &watch })
             }
             Inner::Open(open) => {
                 let attempt = joined_attempt(open);

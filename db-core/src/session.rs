@@ -194,7 +194,7 @@ impl Session {
         // `link` stays borrowed for as long as the result, on every path: a second try needs a place of its own.
         let error = match link.as_mut().ok_or_else(|| closed().into()).and_then(|link| {
             state.precede(link)?;
-            caught(|| run(link, state))?
+            caught(|| run(link, state))
         }) {
             Ok(result) => return Ok(result),
             Err(error) => error,
@@ -215,7 +215,7 @@ impl Session {
             observe::opened(settings, counters, opened.conn());
             let link = fresh.insert(opened);
             state.precede(link)?;
-            caught(|| run(link, state))?
+            caught(|| run(link, state))
         });
         again.inspect_err(|error| state.note(error))
     }
