@@ -10,7 +10,9 @@ use std::fmt;
 /// let report = TxOptions::new().isolation(Isolation::RepeatableRead).read_only(true);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct TxOptions {
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub(crate) isolation: Option<Isolation>,
     pub(crate) read_only: bool,
     pub(crate) join: bool,
@@ -64,6 +66,7 @@ impl TxOptions {
 
 /// Which changes of others a transaction may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Isolation {
     /// Changes not yet committed, too.
     ReadUncommitted,

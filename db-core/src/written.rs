@@ -1,12 +1,12 @@
 //! How are settings written in a file? The feature `serde`.
 //!
-//! Durations are whole milliseconds, and their names say so. Names that are not known are refused, and so is what cannot be meant.
+//! `TxOptions` and `Isolation` are written as they are. Durations are whole milliseconds, and their names say so. Names that are not known are refused, and so is what cannot be meant.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Db, DbBuilder, Isolation, RetryPolicy, TxOptions};
+use crate::{Db, DbBuilder, RetryPolicy};
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "RetryPolicy", default, deny_unknown_fields)]
@@ -15,24 +15,6 @@ struct WrittenPolicy {
     base_delay_ms: u64,
     max_delay_ms: u64,
     max_elapsed_ms: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename = "TxOptions", default, deny_unknown_fields)]
-struct WrittenOptions {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    isolation: Option<Isolation>,
-    read_only: bool,
-    join: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename = "Isolation", rename_all = "snake_case")]
-enum WrittenIsolation {
-    ReadUncommitted,
-    ReadCommitted,
-    RepeatableRead,
-    Serializable,
 }
 
 #[derive(Deserialize)]
@@ -87,58 +69,6 @@ impl<'de> Deserialize<'de> for RetryPolicy {
     }
 }
 
-impl Default for WrittenOptions {
-    fn default() -> Self {
-        Self::of(TxOptions::new())
-    }
-}
-
-impl WrittenOptions {
-    fn of(TxOptions { isolation, read_only, join }: TxOptions) -> Self {
-        Self { isolation, read_only, join }
-    }
-}
-
-/// As a map: `isolation`, `read_only`, `join`.
-impl Serialize for TxOptions {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        WrittenOptions::of(*self).serialize(serializer)
-    }
-}
-
-/// From a map, of which everything may be left out.
-impl<'de> Deserialize<'de> for TxOptions {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let WrittenOptions { isolation, read_only, join } = WrittenOptions::deserialize(deserializer)?;
-        Ok(Self { isolation, read_only, join })
-    }
-}
-
-/// As `read_uncommitted`, `read_committed`, `repeatable_read` or `serializable`.
-impl Serialize for Isolation {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let written = match self {
-            Self::ReadUncommitted => WrittenIsolation::ReadUncommitted,
-            Self::ReadCommitted => WrittenIsolation::ReadCommitted,
-            Self::RepeatableRead => WrittenIsolation::RepeatableRead,
-            Self::Serializable => WrittenIsolation::Serializable,
-        };
-        written.serialize(serializer)
-    }
-}
-
-/// From `read_uncommitted`, `read_committed`, `repeatable_read` or `serializable`.
-impl<'de> Deserialize<'de> for Isolation {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match WrittenIsolation::deserialize(deserializer)? {
-            WrittenIsolation::ReadUncommitted => Self::ReadUncommitted,
-            WrittenIsolation::ReadCommitted => Self::ReadCommitted,
-            WrittenIsolation::RepeatableRead => Self::RepeatableRead,
-            WrittenIsolation::Serializable => Self::Serializable,
-        })
-    }
-}
-
 /// From a map: `url`, and what may be left out: `retry`, `lock_timeout_ms`, `slow_transaction_ms`, `commit_ledger`.
 ///
 /// ```
@@ -169,6 +99,7 @@ mod tests {
     use serde_json::{from_str, to_string};
 
     use super::*;
+    use crate::{Isolation, TxOptions};
 
     #[test]
     fn what_is_written_is_what_is_documented() {
