@@ -261,23 +261,27 @@ fn a_login_that_goes_wrong_is_an_error_and_the_password_is_not_said() {
     }
 }
 
+/// A server that answers this statement with these bytes, and all before it as it should. Then it holds the connection, or ends it.
+fn answering(statement: &'static str, bytes: Vec<u8>, hold: bool) -> Hostile {
+    hostile(move |peer| {
+        peer.serve(|peer, sql| {
+            if sql != statement {
+                return Ok(false);
+            }
+            peer.say(&bytes)?;
+            if hold {
+                peer.hold()?
+            }
+            Err(io::Error::other("done"))
+        })
+    })
+}
+
 #[test]
 fn what_is_no_answer_to_a_statement_is_an_error() {
     for (name, bytes) in no_answers() {
         for hold in endings() {
-            let bytes = bytes.clone();
-            let server = hostile(move |peer| {
-                peer.serve(|peer, sql| {
-                    if sql != "SELECT 1" {
-                        return Ok(false);
-                    }
-                    peer.say(&bytes)?;
-                    if hold {
-                        peer.hold()?
-                    }
-                    Err(io::Error::other("done"))
-                })
-            });
+            let server = answering("SELECT 1", bytes.clone(), hold);
             let db = server.connect().unwrap();
             let began = Instant::now();
             let error = db.transaction(|tx| tx.query_drop("SELECT 1")).expect_err(name);
@@ -292,19 +296,7 @@ fn what_is_no_answer_to_a_statement_is_an_error() {
 fn what_is_no_answer_to_commit_leaves_the_caller_told_that_it_may_be_done() {
     for (name, bytes) in no_answers() {
         for hold in endings() {
-            let bytes = bytes.clone();
-            let server = hostile(move |peer| {
-                peer.serve(|peer, sql| {
-                    if sql != "COMMIT" {
-                        return Ok(false);
-                    }
-                    peer.say(&bytes)?;
-                    if hold {
-                        peer.hold()?
-                    }
-                    Err(io::Error::other("done"))
-                })
-            });
+            let server = answering("COMMIT", bytes.clone(), hold);
             let db = server.connect().unwrap();
             let mut runs = 0;
             let began = Instant::now();
