@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::command::{Result, cargo, root, run, target};
+use crate::command::{Result, cargo, root, run, succeeds, target};
 use crate::server::{self, MYSQL_ROOT, MySql, find, install};
 use crate::{Bench, Servers};
 
@@ -86,7 +86,7 @@ impl Found {
 
 /// The C library that speaks the protocol, and its headers.
 fn c_client() -> Result<()> {
-    let known = |library| is_done(Command::new("pkg-config").args(["--exists", library]));
+    let known = |library| succeeds(Command::new("pkg-config").args(["--exists", library]));
     if known("libmariadb") || known("mysqlclient") {
         return Ok(());
     }
@@ -98,7 +98,7 @@ fn c_client() -> Result<()> {
 fn python() -> Result<PathBuf> {
     let environment = target().join("bench").join("python");
     let interpreter = environment.join("bin").join("python");
-    let ready = || is_done(Command::new(&interpreter).args(["-c", "import MySQLdb"]));
+    let ready = || succeeds(Command::new(&interpreter).args(["-c", "import MySQLdb"]));
     if ready() {
         return Ok(interpreter);
     }
@@ -113,8 +113,4 @@ fn python() -> Result<PathBuf> {
         pip()?;
     }
     Ok(interpreter)
-}
-
-fn is_done(command: &mut Command) -> bool {
-    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }

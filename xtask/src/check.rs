@@ -1,10 +1,8 @@
 //! What must hold of the crates besides their tests: every combination of features, the licences of what they need, their packages?
 
-use std::process::Stdio;
-
 use serde_json::Value;
 
-use crate::command::{Error, Result, cargo, run};
+use crate::command::{Error, Result, cargo, output, run};
 use crate::server;
 
 /// In the order in which they need each other.
@@ -49,14 +47,12 @@ pub(crate) fn check() -> Result<()> {
 
 /// All packages that anything here could be built of.
 fn packages() -> Result<Vec<Value>> {
-    let command = &mut cargo();
-    command.args(["metadata", "--format-version", "1", "--all-features", "--locked"]).stderr(Stdio::inherit());
-    let not_run = |source| Error::NotRun { line: "cargo metadata".into(), source };
-    let output = command.output().map_err(not_run)?;
-    let mut metadata: Value = serde_json::from_slice(&output.stdout).map_err(|error| not_run(error.into()))?;
+    let metadata = output(cargo().args(["metadata", "--format-version", "1", "--all-features", "--locked"]))?;
+    let unreadable = |why: &str| Error::Refused(format!("what `cargo metadata` says cannot be understood: {why}"));
+    let mut metadata: Value = serde_json::from_str(&metadata).map_err(|error| unreadable(&error.to_string()))?;
     match metadata["packages"].take() {
         Value::Array(packages) => Ok(packages),
-        _ => Err(not_run(std::io::Error::other("it lists no packages"))),
+        _ => Err(unreadable("it lists no packages")),
     }
 }
 
@@ -96,9 +92,7 @@ fn duplicates() -> Result<()> {
         "--prefix",
         "none",
     ]);
-    println!("> cargo tree --duplicates");
-    let output = command.output().map_err(|source| Error::NotRun { line: "cargo tree".into(), source })?;
-    let tree = String::from_utf8_lossy(&output.stdout);
+    let tree = output(command)?;
     let twice: Vec<&str> =
         tree.lines().filter(|line| line.split(' ').next().is_some_and(|name| !name.is_empty() && !TWICE.contains(&name))).collect();
     if twice.is_empty() { Ok(()) } else { Err(Error::Refused(format!("several versions of one crate: {}", twice.join(", ")))) }

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 /// Why a task could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,23 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     println!("> {line}");
     let status = command.status().map_err(|source| Error::NotRun { line: line.clone(), source })?;
     if status.success() { Ok(()) } else { Err(Error::Failed { line, status }) }
+}
+
+/// Whether it can be run, and succeeds. In silence.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// As [`run`], for what it says.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let line = line(command);
+    println!("> {line}");
+    let output = command.stderr(Stdio::inherit()).output().map_err(|source| Error::NotRun { line: line.clone(), source })?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(Error::Failed { line, status: output.status })
+    }
 }
 
 /// As [`run`], with the rights of root.

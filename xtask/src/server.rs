@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::command::{Error, Result, is_root, run_as_root, target};
+use crate::command::{Error, Result, is_root, run_as_root, succeeds, target};
 
 const MARIADB_PACKAGE: &str = "mariadb-server-core";
 const MYSQL_PACKAGE: &str = "mysql-server-core";
@@ -71,8 +71,7 @@ pub(crate) fn mysql() -> Result<MySql> {
 /// Installs the files that programs which use OpenSSL are compiled with, if they are missing.
 pub(crate) fn openssl() -> Result<()> {
     const PACKAGES: [&str; 2] = ["libssl-dev", "pkg-config"];
-    let found = Command::new("pkg-config").args(["--exists", "openssl"]).status();
-    if found.is_ok_and(|status| status.success()) {
+    if succeeds(Command::new("pkg-config").args(["--exists", "openssl"])) {
         return Ok(());
     }
     println!("OpenSSL's headers are missing: installing {}", PACKAGES.join(" and "));

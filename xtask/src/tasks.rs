@@ -1,8 +1,8 @@
 //! What does each command do, step by step?
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::command::{Error, Result, cargo, run};
+use crate::command::{Error, Result, cargo, run, succeeds};
 use crate::server::{self, MYSQL_ROOT, MySql};
 use crate::{Demo, Servers, Switch, Test, Torture, Victim};
 
@@ -115,8 +115,7 @@ fn nextest_run(test: &Test) -> Command {
 
 /// Installs the test runner if it is missing.
 fn nextest() -> Result<()> {
-    let found = cargo().args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if found.is_ok_and(|status| status.success()) {
+    if succeeds(cargo().args(["nextest", "--version"])) {
         return Ok(());
     }
     println!("cargo-nextest is missing: installing it");
