@@ -3,8 +3,7 @@
 #![cfg(any(feature = "rustls", feature = "native-tls"))]
 #![allow(clippy::unwrap_used, reason = "tests panic when something is not as it should be")]
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 use db_core::mysql::SslOpts;
 use db_core::prelude::*;
 use db_testkit::Server;
-use tests::{Bank, bank_on, deposit, quick};
+use tests::{Bank, bank_on, deposit, quick, relay};
 
 /// A bank whose server takes no connection without TLS, and a database that has one with it.
 fn secure_bank() -> (Bank, Db) {
@@ -161,17 +160,7 @@ impl Relay {
     fn on(address: &str, server: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
-        let lose = Arc::new(AtomicBool::new(false));
-        let losing = Arc::clone(&lose);
-        thread::spawn(move || {
-            for client in listener.incoming() {
-                let (client, server) = (client.unwrap(), TcpStream::connect(server).unwrap());
-                let (back_client, back_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                let losing = Arc::clone(&losing);
-                thread::spawn(move || pass(client, server, || false));
-                thread::spawn(move || pass(back_server, back_client, || losing.swap(false, Ordering::SeqCst)));
-            }
-        });
+        let lose = relay(move || Ok(listener.accept()?.0), move || TcpStream::connect(server));
         Self { address, lose }
     }
 
@@ -183,22 +172,4 @@ impl Relay {
     fn lose_the_next_answer(&self) {
         self.lose.store(true, Ordering::SeqCst);
     }
-}
-
-/// Passes bytes on until somebody hangs up, or they are lost.
-fn pass(mut from: TcpStream, mut to: TcpStream, lost: impl Fn() -> bool) {
-    let mut copy = || -> io::Result<()> {
-        let mut bytes = [0; 16384];
-        loop {
-            let length = from.read(&mut bytes)?;
-            if length == 0 || lost() {
-                return Ok(());
-            }
-            to.write_all(&bytes[..length])?;
-        }
-    };
-    // Whoever hung up does not mind.
-    let _ = copy();
-    let _ = from.shutdown(Shutdown::Both);
-    let _ = to.shutdown(Shutdown::Both);
 }

@@ -2,19 +2,15 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::io::{self, Read, Write};
-use std::net::Shutdown;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::atomic::Ordering;
 
 use db_core::Error;
 use db_core::prelude::*;
-use tests::{Bank, bank, deposit, quick};
+use tests::{Bank, bank, deposit, quick, relay};
 
 fn by_socket(bank: &Bank, socket: &Path) -> DbBuilder {
     // The address is not used.
@@ -60,8 +56,8 @@ fn a_commit_whose_answer_is_lost_on_a_unix_socket_is_resolved_by_the_ledger() {
     bank.db.install_ledger().unwrap();
     // Beside the server's own, so that it goes away with that.
     let before = bank.server.socket().with_file_name("relay.sock");
-    let lose = Arc::new(AtomicBool::new(false));
-    relay(&before, bank.server.socket().as_path(), &lose);
+    let (listener, server) = (UnixListener::bind(&before).unwrap(), bank.server.socket());
+    let lose = relay(move || Ok(listener.accept()?.0), move || UnixStream::connect(&server));
     let db = by_socket(&bank, &before).commit_ledger(true).connect().unwrap();
     db.transaction(|tx| {
         deposit(tx, 1, 1)?;
@@ -71,38 +67,6 @@ fn a_commit_whose_answer_is_lost_on_a_unix_socket_is_resolved_by_the_ledger() {
     .unwrap();
     assert!(!lose.load(Ordering::SeqCst), "nothing was lost");
     assert_eq!(bank.balance(1), 101);
-}
-
-/// Passes on what comes, and loses the next answer if it is told to.
-fn relay(before: &Path, server: &Path, lose: &Arc<AtomicBool>) {
-    let listener = UnixListener::bind(before).unwrap();
-    let (server, lose) = (server.to_owned(), Arc::clone(lose));
-    thread::spawn(move || {
-        for client in listener.incoming() {
-            let (client, server) = (client.unwrap(), UnixStream::connect(&server).unwrap());
-            let (back_client, back_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            let lose = Arc::clone(&lose);
-            thread::spawn(move || pass(client, server, || false));
-            thread::spawn(move || pass(back_server, back_client, || lose.swap(false, Ordering::SeqCst)));
-        }
-    });
-}
-
-fn pass(mut from: UnixStream, mut to: UnixStream, lost: impl Fn() -> bool) {
-    let mut copy = || -> io::Result<()> {
-        let mut bytes = [0; 16384];
-        loop {
-            let length = from.read(&mut bytes)?;
-            if length == 0 || lost() {
-                return Ok(());
-            }
-            to.write_all(&bytes[..length])?;
-        }
-    };
-    // Whoever hung up does not mind.
-    let _ = copy();
-    let _ = from.shutdown(Shutdown::Both);
-    let _ = to.shutdown(Shutdown::Both);
 }
 
 #[test]
