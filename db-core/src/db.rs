@@ -7,9 +7,9 @@ use std::{env, fmt};
 
 use mysql::OptsBuilder;
 
-use crate::database::Database;
-use crate::lock::{LockGuard, SharedLock};
-use crate::settings::Settings;
+use crate::config::Settings;
+use crate::session::lock::{LockGuard, SharedLock};
+use crate::session::shared::Database;
 use crate::{Error, ErrorKind, Result, RetryPolicy, Scope, Stats};
 
 /// As the servers' own `long_query_time`.

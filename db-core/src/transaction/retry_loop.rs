@@ -3,11 +3,13 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use crate::database::Database;
-use crate::hooks::{self, Hook};
-use crate::observe::{Cause, End, Watch, event};
-use crate::policy::{Attempt, Failure, Next, Progress, RetryPolicy};
+use crate::retry::policy::{Attempt, Failure, Next, Progress, RetryPolicy};
 use crate::session::Aftermath;
+use crate::session::shared::Database;
+use crate::telemetry::event::event;
+use crate::telemetry::outcome::{Cause, End};
+use crate::telemetry::span::Watch;
+use crate::transaction::hooks::{self, Hook};
 use crate::{Error, ErrorKind, Result};
 
 /// An attempt under way on this thread, and what its transactions have told of it.

@@ -12,9 +12,11 @@ use mysql::prelude::{AsStatement, Queryable};
 use mysql::{Params, QueryResult, Statement};
 use parking_lot::Mutex;
 
-use crate::link::Link;
-use crate::observe::statement;
-use crate::statement_kind::{self, StatementKind};
+use crate::connection::Link;
+use crate::sql::kind::{self, StatementKind};
+#[cfg(feature = "tracing")]
+use crate::telemetry::event as events;
+use crate::telemetry::event::statement;
 use crate::{Error, ErrorKind};
 
 /// The numbers of the connection and of the statement.
@@ -34,7 +36,7 @@ pub(crate) fn prepare(link: &mut Link, sql: &str) -> mysql::Result<Statement> {
         let pair = (statement.connection_id(), statement.id());
         let owner = OWNERS.lock().entry(pair).or_insert((link.serial(), kind)).0;
         if owner == link.serial() {
-            statement!("db_core.prepare", { db.query.text = crate::observe::text(sql), db_core.statement_id = statement.id() }, "prepare");
+            statement!("db_core.prepare", { db.query.text = events::text(sql), db_core.statement_id = statement.id() }, "prepare");
             return Ok(statement);
         }
         // The numbers are another connection's: the next text, one space longer, gets the next number.
@@ -48,7 +50,7 @@ fn prepared(link: &mut Link, sql: &str) -> mysql::Result<(Statement, StatementKi
     if let Some(found) = texts.find(sql) {
         return Ok(found);
     }
-    let kind = statement_kind::of(sql);
+    let kind = kind::of(sql);
     let statement = conn.prep(sql)?;
     texts.learn(sql, &statement, kind);
     Ok((statement, kind))
@@ -101,7 +103,7 @@ struct Preparer<'l> {
 
 impl Queryable for Preparer<'_> {
     fn prep<Q: AsRef<str>>(&mut self, query: Q) -> mysql::Result<Statement> {
-        statement!("db_core.statement", { db.query.text = crate::observe::text(query.as_ref()) }, "execute");
+        statement!("db_core.statement", { db.query.text = events::text(query.as_ref()) }, "execute");
         let (statement, kind) = prepared(self.link, query.as_ref())?;
         self.kind = Some(kind);
         Ok(statement)

@@ -1,5 +1,11 @@
 //! How does a statement of the body get to the server, and what is learned on the way?
 
+pub(crate) mod commit;
+pub(crate) mod lock;
+pub(crate) mod resend;
+pub(crate) mod shared;
+pub(crate) mod state;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,16 +13,20 @@ use std::time::Instant;
 use mysql::prelude::{AsStatement, Protocol, Queryable};
 use mysql::{Binary, Params, QueryResult, Row, Statement, Text};
 
-use crate::classify::{self, After};
-use crate::ledger::Ledger;
-use crate::link::Link;
-use crate::observe::{self, event, statement};
-use crate::reply::{Reply, caught};
-use crate::settings::Settings;
-use crate::state::State;
-use crate::statement_kind::{self, StatementKind};
-use crate::stats::Counters;
-use crate::{Error, ErrorKind, Result, TxOptions, prepared};
+use crate::config::Settings;
+use crate::connection::Link;
+use crate::connection::prepared;
+use crate::connection::response::{Reply, caught};
+use crate::error::classify::{self, After};
+use crate::ledger::row::Ledger;
+use crate::session::state::State;
+use crate::sql::kind::{self, StatementKind};
+#[cfg(feature = "tracing")]
+use crate::telemetry::event::text;
+use crate::telemetry::event::{event, statement};
+use crate::telemetry::span;
+use crate::telemetry::stats::Counters;
+use crate::{Error, ErrorKind, Result, TxOptions};
 
 /// A `Db`'s connection, open or not, and the transaction on it.
 pub(crate) struct Session {
@@ -73,7 +83,7 @@ impl Session {
         }
         self.close();
         let link = Link::open(&self.settings)?;
-        observe::opened(&self.settings, &self.counters, link.conn());
+        span::opened(&self.settings, &self.counters, link.conn());
         self.link = Some(link);
         self.enroll().inspect_err(|_| self.close())
     }
@@ -98,10 +108,10 @@ impl Session {
 
     /// `raw`: the result goes to a caller who may drop it half read, and an error in its rest with it.
     pub(crate) fn query(&mut self, sql: &str, raw: bool) -> mysql::Result<QueryResult<'_, '_, '_, Text>> {
-        let kind = statement_kind::of(sql);
+        let kind = kind::of(sql);
         self.execute(move |link, state| {
             state.watch(link, kind, raw)?;
-            statement!("db_core.statement", { db.query.text = observe::text(sql) }, "query");
+            statement!("db_core.statement", { db.query.text = text(sql) }, "query");
             link.conn_mut()?.query_iter(sql)
         })
     }
@@ -212,7 +222,7 @@ impl Session {
         );
         state.start_over();
         let again = Link::open(settings).map_err(mysql::Error::from).and_then(|opened| {
-            observe::opened(settings, counters, opened.conn());
+            span::opened(settings, counters, opened.conn());
             let link = fresh.insert(opened);
             state.precede(link)?;
             caught(|| run(link, state))

@@ -3,11 +3,11 @@
 use std::io;
 use std::time::Instant;
 
-use crate::classify::{self, CommitVerdict};
-use crate::link::{GUARD, NO_AUTOCOMMIT, PacketError, RELEASE_GUARD};
-use crate::observe::event;
-use crate::resolve::{Lost, Resolution};
+use crate::connection::{GUARD, NO_AUTOCOMMIT, PacketError, RELEASE_GUARD};
+use crate::error::classify::{self, CommitVerdict};
+use crate::ledger::resolve::{Lost, Resolution};
 use crate::session::Session;
+use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
 
 const COMMIT: &str = "COMMIT";

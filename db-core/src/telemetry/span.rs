@@ -2,41 +2,23 @@
 //!
 //! Without the `tracing` feature neither is even compiled. With it and nobody listening, no field is computed.
 
-#[cfg(any(feature = "tracing", feature = "metrics"))]
-use std::borrow::Cow;
 use std::cell::Cell;
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use mysql::Conn;
 
-use crate::database::Database;
+use crate::config::Settings;
+use crate::telemetry::event::event;
 #[cfg(feature = "tracing")]
-use crate::query_text::QueryText;
-use crate::settings::Settings;
-use crate::stats::{Counters, Outcome};
-use crate::{Error, ErrorKind, TxOptions};
-
-macro_rules! event {
-    ($level:ident, $name:literal, { $($field:tt)* }, $message:literal) => {{
-        #[cfg(feature = "tracing")]
-        tracing::$level!(name: $name, target: "db_core", { $($field)* }, $message);
-    }};
-}
-
-/// A statement of the body's goes to the server.
-macro_rules! statement {
-    ($name:literal, { $($field:tt)* }, $message:literal) => {{
-        #[cfg(feature = "tracing")]
-        tracing::trace!(name: $name, target: "db_core::statement", { $($field)* }, $message);
-    }};
-}
-
-pub(crate) use {event, statement};
+use crate::telemetry::event::{address, port};
+use crate::telemetry::outcome::{Cause, End, Outcome};
+use crate::telemetry::stats::Counters;
+use crate::{Error, TxOptions};
 
 /// One call on a database, from its beginning to the result that its caller gets. Dropped, it tells how the call ended.
 pub(crate) struct Watch<'d> {
-    database: &'d Database,
+    settings: &'d Settings,
+    counters: &'d Counters,
     /// The name of the body's type, as the compiler has it.
     body: &'static str,
     /// The call is one transaction: if that could not begin, nothing has run.
@@ -51,35 +33,16 @@ pub(crate) struct Watch<'d> {
     span: Option<tracing::span::EnteredSpan>,
 }
 
-/// How a call, or one attempt of it, has ended.
-#[derive(Clone, Copy)]
-pub(crate) struct End {
-    outcome: Outcome,
-    cause: Option<Cause>,
-}
-
-/// Why something failed, as far as that may be shown.
-#[derive(Clone, Copy)]
-pub(crate) enum Cause {
-    Error {
-        kind: ErrorKind,
-        code: Option<u16>,
-    },
-    Panic,
-    /// The body's own error, of a type that the library cannot look into.
-    Opaque,
-}
-
 #[cfg(feature = "tracing")]
 macro_rules! span {
-    ($name:literal, $database:expr, $body:expr, $isolation:expr) => {{
-        let options = &$database.settings.options;
+    ($name:literal, $settings:expr, $counters:expr, $body:expr, $isolation:expr) => {{
+        let options = &$settings.options;
         tracing::info_span!(
             target: "db_core",
             $name,
             otel.kind = "client",
             otel.status_code = tracing::field::Empty,
-            db.system.name = $database.counters.system(),
+            db.system.name = $counters.system(),
             db.namespace = options.get_db_name(),
             server.address = &*address(options),
             server.port = port(options),
@@ -98,9 +61,10 @@ macro_rules! span {
 impl<'d> Watch<'d> {
     /// Of a call that is one transaction.
     #[inline]
-    pub(crate) fn transaction(database: &'d Database, body: &'static str, options: &TxOptions) -> Self {
+    pub(crate) fn transaction(settings: &'d Settings, counters: &'d Counters, body: &'static str, options: &TxOptions) -> Self {
         Self {
-            database,
+            settings,
+            counters,
             body,
             is_transaction: true,
             attempts: Cell::new(0),
@@ -108,14 +72,15 @@ impl<'d> Watch<'d> {
             faulted: Cell::new(None),
             end: Cell::new(End { outcome: Outcome::RolledBack, cause: None }),
             #[cfg(feature = "tracing")]
-            span: listened_to(tracing::Level::INFO).then(|| transaction_span(database, body, options)),
+            span: listened_to(tracing::Level::INFO).then(|| transaction_span(settings, counters, body, options)),
         }
     }
 
     /// Of a call whose body begins transactions of its own.
-    pub(crate) fn retry(database: &'d Database, body: &'static str) -> Self {
+    pub(crate) fn retry(settings: &'d Settings, counters: &'d Counters, body: &'static str) -> Self {
         Self {
-            database,
+            settings,
+            counters,
             body,
             is_transaction: false,
             attempts: Cell::new(0),
@@ -123,7 +88,7 @@ impl<'d> Watch<'d> {
             faulted: Cell::new(None),
             end: Cell::new(End { outcome: Outcome::Succeeded, cause: None }),
             #[cfg(feature = "tracing")]
-            span: listened_to(tracing::Level::INFO).then(|| retry_span(database, body)),
+            span: listened_to(tracing::Level::INFO).then(|| retry_span(settings, counters, body)),
         }
     }
 
@@ -131,7 +96,7 @@ impl<'d> Watch<'d> {
     #[inline]
     pub(crate) fn attempt(&self) -> Instant {
         self.run();
-        self.database.counters.attempt();
+        self.counters.attempt();
         Instant::now()
     }
 
@@ -153,8 +118,8 @@ impl<'d> Watch<'d> {
         if connection.is_some() {
             self.connection.set(connection);
         }
-        self.database.counters.spent(spent);
-        if spent >= self.database.settings.slow_transaction {
+        self.counters.spent(spent);
+        if spent >= self.settings.slow_transaction {
             self.slow(spent, end);
         }
     }
@@ -180,7 +145,7 @@ impl<'d> Watch<'d> {
             {
                 code.function.name = function(self.body),
                 db_core.duration = spent.as_secs_f64(),
-                db_core.threshold = self.database.settings.slow_transaction.as_secs_f64(),
+                db_core.threshold = self.settings.slow_transaction.as_secs_f64(),
                 db_core.connection_id = self.connection.get(),
                 db_core.outcome = end.outcome.name(),
             },
@@ -211,10 +176,10 @@ impl Drop for Watch<'_> {
     fn drop(&mut self) {
         let End { outcome, cause } = self.end.get();
         if self.is_transaction {
-            self.database.counters.ended(outcome, cause);
+            self.counters.ended(outcome, cause);
         }
         if let (Some(faulted), Outcome::Committed | Outcome::Succeeded) = (self.faulted.get(), outcome) {
-            self.database.counters.recovered(faulted.elapsed());
+            self.counters.recovered(faulted.elapsed());
         }
         #[cfg(feature = "tracing")]
         if let Some(span) = &self.span {
@@ -231,55 +196,14 @@ fn listened_to(level: tracing::Level) -> bool {
 
 #[cfg(feature = "tracing")]
 #[cold]
-fn transaction_span(database: &Database, body: &'static str, options: &TxOptions) -> tracing::span::EnteredSpan {
-    span!("db_core.transaction", database, body, options.isolation.map(tracing::field::display))
+fn transaction_span(settings: &Settings, counters: &Counters, body: &'static str, options: &TxOptions) -> tracing::span::EnteredSpan {
+    span!("db_core.transaction", settings, counters, body, options.isolation.map(tracing::field::display))
 }
 
 #[cfg(feature = "tracing")]
 #[cold]
-fn retry_span(database: &Database, body: &'static str) -> tracing::span::EnteredSpan {
-    span!("db_core.retry", database, body, tracing::field::Empty)
-}
-
-impl End {
-    pub(crate) const COMMITTED: Self = Self { outcome: Outcome::Committed, cause: None };
-    pub(crate) const SUCCEEDED: Self = Self { outcome: Outcome::Succeeded, cause: None };
-
-    /// At the body's wish, which may be an error or a panic of its own.
-    pub(crate) fn rolled_back(cause: Option<Cause>) -> Self {
-        Self { outcome: Outcome::RolledBack, cause }
-    }
-
-    pub(crate) fn failed(cause: Cause) -> Self {
-        Self { outcome: Outcome::Failed, cause: Some(cause) }
-    }
-
-    pub(crate) fn not_committed(error: &Error) -> Self {
-        let outcome = if error.is_commit_unknown() { Outcome::Unknown } else { Outcome::Failed };
-        Self { outcome, cause: Some(Cause::of(error)) }
-    }
-}
-
-impl Cause {
-    pub(crate) fn of(error: &Error) -> Self {
-        Self::Error { kind: error.kind(), code: error.code() }
-    }
-
-    /// The server's code for it.
-    pub(crate) fn code(self) -> Option<u16> {
-        if let Self::Error { code, .. } = self { code } else { None }
-    }
-}
-
-impl fmt::Display for Cause {
-    /// A value of `error.type`: few, and none made of anybody's data.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Error { kind, .. } => fmt::Debug::fmt(kind, f),
-            Self::Panic => f.write_str("panic"),
-            Self::Opaque => f.write_str("_OTHER"),
-        }
-    }
+fn retry_span(settings: &Settings, counters: &Counters, body: &'static str) -> tracing::span::EnteredSpan {
+    span!("db_core.retry", settings, counters, body, tracing::field::Empty)
 }
 
 /// A connection was opened for the body's statements.
@@ -307,24 +231,6 @@ pub(crate) fn opened(settings: &Settings, counters: &Counters, conn: &Conn) {
         },
         "connected again"
     );
-}
-
-/// `server.address`
-#[cfg(any(feature = "tracing", feature = "metrics"))]
-pub(crate) fn address(options: &mysql::Opts) -> Cow<'_, str> {
-    options.get_socket().map_or_else(|| options.get_ip_or_hostname(), Cow::Borrowed)
-}
-
-/// `server.port`, where there is one.
-#[cfg(any(feature = "tracing", feature = "metrics"))]
-pub(crate) fn port(options: &mysql::Opts) -> Option<u16> {
-    options.get_socket().is_none().then(|| options.get_tcp_port())
-}
-
-/// `db.query.text`
-#[cfg(feature = "tracing")]
-pub(crate) fn text(sql: &str) -> tracing::field::DisplayValue<QueryText<'_>> {
-    tracing::field::display(QueryText(sql))
 }
 
 /// `code.function.name`: the function that the body is, or is written in. `None` where that cannot be told from its type.
@@ -361,7 +267,7 @@ mod tests {
     #[test]
     fn a_call_is_named_by_the_function_its_body_is_written_in() {
         fn inner() {}
-        let here = "db_core::observe::tests::a_call_is_named_by_the_function_its_body_is_written_in";
+        let here = "db_core::telemetry::span::tests::a_call_is_named_by_the_function_its_body_is_written_in";
         assert_eq!(function(name_of(|| ())), Some(here));
         let nested = || name_of(|| ());
         assert_eq!(function(nested()), Some(here));
@@ -370,7 +276,7 @@ mod tests {
         assert_eq!(function(name_of(borrowed)), Some(&*format!("{here}::inner")));
         assert_eq!(function(name_of(inner as fn())), None);
         assert_eq!(function(name_of(Box::new(inner) as Box<dyn FnOnce()>)), None);
-        assert_eq!(function(generic("")), Some("db_core::observe::tests::generic<&str>"));
-        assert_eq!(function(Shop.sell()), Some("db_core::observe::tests::Shop::sell"));
+        assert_eq!(function(generic("")), Some("db_core::telemetry::span::tests::generic<&str>"));
+        assert_eq!(function(Shop.sell()), Some("db_core::telemetry::span::tests::Shop::sell"));
     }
 }

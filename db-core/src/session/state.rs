@@ -2,10 +2,10 @@
 
 use std::thread::{self, ThreadId};
 
-use crate::classify::{self, After};
-use crate::link::{GUARD, Link};
-use crate::spare::Spare;
-use crate::statement_kind::StatementKind;
+use crate::connection::{GUARD, Link};
+use crate::error::classify::{self, After};
+use crate::session::resend::Spare;
+use crate::sql::kind::StatementKind;
 use crate::{Error, ErrorKind, TxOptions};
 
 pub(crate) struct State {

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::lock::{LockGuard, SharedLock};
-use crate::observe::event;
+use crate::config::Settings;
 use crate::session::Session;
-use crate::settings::Settings;
-use crate::stats::Counters;
+use crate::session::lock::{LockGuard, SharedLock};
+use crate::telemetry::event::event;
+use crate::telemetry::stats::Counters;
 use crate::{Error, ErrorKind, Result};
 
 pub(crate) struct Database {

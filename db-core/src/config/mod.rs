@@ -1,10 +1,13 @@
 //! How is a connection to be made?
 
+#[cfg(feature = "serde")]
+mod serde;
+
 use std::time::Duration;
 
 use mysql::{Opts, OptsBuilder, UrlError};
 
-use crate::ledger::Table;
+use crate::ledger::row::Table;
 use crate::{Error, ErrorKind, Result, RetryPolicy};
 
 /// The server's own limit shall be the one that is met: this is MySQL's default, and above MariaDB's.
@@ -140,7 +143,7 @@ mod tests {
 
     #[test]
     fn every_option_that_is_documented_is_one_and_has_the_default_that_is_documented() {
-        let guide = include_str!("../docs/guide/connecting.md");
+        let guide = include_str!("../../docs/guide/connecting.md");
         let rows = guide.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
         let options = rows.filter(|(names, _)| !matches!(*names, "rustls`" | "native-tls`"));
         let mut documented = 0;

@@ -1,10 +1,15 @@
 //! What went wrong, for a program and for a person.
 
+pub(crate) mod classify;
+pub(crate) mod constraint;
+pub(crate) mod kind;
+pub(crate) mod redact;
+
 use std::{fmt, io};
 
-use crate::classify;
-use crate::constraint::{self, Constraint};
-use crate::{ErrorKind, redact, retry};
+use crate::error::constraint::Constraint;
+use crate::error::kind::ErrorKind;
+use crate::transaction::retry_loop as retry;
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

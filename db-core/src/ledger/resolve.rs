@@ -9,13 +9,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-use crate::classify;
-use crate::ledger::{Judgement, Ledger, Table};
-use crate::link::{GUARD, Link, PacketError};
-use crate::observe::event;
-use crate::policy::Failure;
-use crate::retry::{self, Pace};
+use crate::connection::{GUARD, Link, PacketError};
+use crate::error::classify;
+use crate::ledger::row::{Judgement, Ledger, Table};
+use crate::retry::policy::Failure;
 use crate::session::Session;
+use crate::telemetry::event::event;
+use crate::transaction::retry_loop::{self, Pace};
 use crate::{Error, ErrorKind, Result};
 
 /// The old session may hold the row for as long as its COMMIT takes. The wait for it is cut in slices, so that a server that stops
@@ -110,7 +110,7 @@ impl Session {
             );
             // Not even an error that looks final is: a server that comes back may refuse logins for a moment.
             match pace.next(Failure::Unreachable, 0) {
-                Some(delay) => retry::pause(delay),
+                Some(delay) => retry_loop::pause(delay),
                 // The client is never used again: what its row says from now on would be said of two attempts.
                 None => return Resolution::Unknown,
             }

@@ -1,16 +1,22 @@
 //! One session on the server, in a known state.
 
+pub(crate) mod prepared;
+pub(crate) mod response;
+pub(crate) mod socket;
+pub(crate) mod statement_cache;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mysql::prelude::{FromRow, Queryable};
 use mysql::{Conn, Text};
 
-use crate::observe::event;
-use crate::reply::{Reply, caught, garbled};
-use crate::settings::Settings;
-use crate::socket::{self, Seen};
-use crate::texts::Texts;
-use crate::{Error, ErrorKind, Result, classify};
+use crate::config::Settings;
+use crate::connection::response::{Reply, caught, garbled};
+use crate::connection::socket::Seen;
+use crate::connection::statement_cache::Texts;
+use crate::error::classify;
+use crate::telemetry::event::event;
+use crate::{Error, ErrorKind, Result};
 
 pub(crate) const GUARD: &str = "SAVEPOINT db_core_guard";
 pub(crate) const RELEASE_GUARD: &str = "RELEASE SAVEPOINT db_core_guard";

@@ -1,5 +1,9 @@
 //! Where can a transaction start from?
 
+pub(crate) mod hooks;
+mod queryable;
+pub(crate) mod retry_loop;
+
 use std::any::type_name_of_val;
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,11 +13,13 @@ use std::thread;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::database::Database;
-use crate::hooks::{self, On, Owner};
-use crate::observe::{Cause, End, Watch, event};
-use crate::retry::{self, Call};
 use crate::session::Session;
+use crate::session::shared::Database;
+use crate::telemetry::event::event;
+use crate::telemetry::outcome::{Cause, End};
+use crate::telemetry::span::Watch;
+use crate::transaction::hooks::{On, Owner};
+use crate::transaction::retry_loop::Call;
 use crate::{Attempt, Error, ErrorKind, Result, RetryPolicy, TxOptions};
 
 /// What a transaction can start from: a [`Db`](crate::Db), or a [`Transaction`] that is open already.
@@ -149,7 +155,7 @@ impl<'a> Scope<'a> {
     ) -> Result<T, E> {
         match &self.0 {
             Inner::Database(database) => {
-                let watch = Watch::transaction(database, name, options);
+                let watch = Watch::transaction(&database.settings, &database.counters, name, options);
                 outermost(database, options, &watch, inspect, body)
             }
             Inner::Open(open) => nested(open, options, inspect, body),
@@ -166,8 +172,8 @@ impl<'a> Scope<'a> {
         match &self.0 {
             Inner::Database(database) => {
                 let policy = policy(database.settings.retry);
-                let watch = Watch::retry(database, name);
-                retry::drive(database, &policy, Call { body, inspect, watch: &watch })
+                let watch = Watch::retry(&database.settings, &database.counters, name);
+                retry_loop::drive(database, &policy, Call { body, inspect, watch: &watch })
             }
             Inner::Open(open) => body(joined_attempt(open)),
         }
@@ -184,9 +190,9 @@ impl<'a> Scope<'a> {
         match &self.0 {
             Inner::Database(database) => {
                 let policy = policy(database.settings.retry);
-                let watch = Watch::transaction(database, name, options);
+                let watch = Watch::transaction(&database.settings, &database.counters, name, options);
                 let run = |attempt| outermost(database, options, &watch, &inspect, |tx| body(attempt, tx));
-                retry::drive(database, &policy, Call { body: run, inspect: &inspect, watch: &watch })
+                retry_loop::drive(database, &policy, Call { body: run, inspect: &inspect, watch: &watch })
             }
             Inner::Open(open) => {
                 let attempt = joined_attempt(open);
@@ -197,7 +203,7 @@ impl<'a> Scope<'a> {
 }
 
 fn joined_attempt(open: &Mutex<Open<'_>>) -> Attempt {
-    open.try_lock().map_or_else(Attempt::only, |open| retry::attempt_of(open.database))
+    open.try_lock().map_or_else(Attempt::only, |open| retry_loop::attempt_of(open.database))
 }
 
 fn outermost<T, E: From<Error>>(
@@ -210,7 +216,7 @@ fn outermost<T, E: From<Error>>(
     let mut entered = database.enter().inspect_err(|error| watch.failed(error))?;
     let session = &mut *entered.session;
     if let Err(error) = session.connect() {
-        retry::saw_unreachable(database, &error);
+        retry_loop::saw_unreachable(database, &error);
         watch.failed(&error);
         return Err(error.into());
     }
@@ -258,7 +264,7 @@ fn outermost<T, E: From<Error>>(
             Err(panic)
         }
     };
-    retry::saw_end(database, session.aftermath());
+    retry_loop::saw_end(database, session.aftermath());
     watch.faulted(session.faulted.take());
     let connection = if watch.heard() { session.conn().map(mysql::Conn::connection_id) } else { None };
     let doom = session.state.doom.as_ref().map(Cause::of);
@@ -275,7 +281,7 @@ fn outermost<T, E: From<Error>>(
     }
     let mut hooks = owner.take(on);
     if on == Some(On::Rollback) && outcome.is_ok() {
-        hooks = retry::keep_hooks(database, hooks);
+        hooks = retry_loop::keep_hooks(database, hooks);
     }
     match outcome {
         Ok(result) => {

@@ -5,7 +5,7 @@
 
 use mysql::Statement;
 
-use crate::statement_kind::StatementKind;
+use crate::sql::kind::StatementKind;
 
 /// A longer list would take longer to go through than it saves.
 const MOST: usize = 32;

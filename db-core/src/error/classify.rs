@@ -12,11 +12,10 @@ use std::io;
 
 use mysql::{DriverError, Error};
 
-mod kind;
 #[cfg(test)]
 mod tests;
 
-pub use kind::ErrorKind;
+use crate::error::kind::ErrorKind;
 
 /// What an error before the `COMMIT` means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

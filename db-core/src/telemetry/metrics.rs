@@ -18,9 +18,10 @@ mod on {
     use metrics::{Label, Unit, counter, describe_counter, describe_histogram, histogram};
 
     use super::{ATTEMPTS, LOCK_WAIT, RECONNECTS, RECOVERY_DURATION, TRANSACTION_DURATION};
-    use crate::observe::{self, Cause};
-    use crate::settings::Settings;
-    use crate::stats::Outcome;
+    use crate::config::Settings;
+    use crate::telemetry::event;
+    use crate::telemetry::outcome::Cause;
+    use crate::telemetry::outcome::Outcome;
 
     const TRANSACTIONS: &str = "db_core.transactions";
 
@@ -39,8 +40,8 @@ mod on {
             describe_histogram!(TRANSACTION_DURATION, Unit::Seconds, "How long a transaction was open, attempt by attempt");
             describe_histogram!(RECOVERY_DURATION, Unit::Seconds, "From the first fault of a call to its success");
             let options = &settings.options;
-            let mut labels = vec![Label::new("server.address", observe::address(options).into_owned())];
-            labels.extend(observe::port(options).map(|port| Label::new("server.port", port.to_string())));
+            let mut labels = vec![Label::new("server.address", event::address(options).into_owned())];
+            labels.extend(event::port(options).map(|port| Label::new("server.port", port.to_string())));
             labels.extend(options.get_db_name().map(|name| Label::new("db.namespace", name.to_owned())));
             Self { labels }
         }
@@ -66,9 +67,9 @@ mod on {
 mod off {
     use std::time::Duration;
 
-    use crate::observe::Cause;
-    use crate::settings::Settings;
-    use crate::stats::Outcome;
+    use crate::config::Settings;
+    use crate::telemetry::outcome::Cause;
+    use crate::telemetry::outcome::Outcome;
 
     pub(crate) struct Meters;
 

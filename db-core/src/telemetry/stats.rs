@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::meters::{self, Meters};
-use crate::observe::Cause;
-use crate::settings::Settings;
+use crate::config::Settings;
+use crate::telemetry::metrics::{self, Meters};
+use crate::telemetry::outcome::Cause;
+use crate::telemetry::outcome::Outcome;
 
 /// What a [`Db`](crate::Db), with all its clones, has done since it was connected. Made by [`Db::stats`](crate::Db::stats).
 ///
@@ -44,29 +45,6 @@ pub struct Stats {
     pub recoveries: u64,
     /// How long those took from the first fault to success, in all.
     pub recovering: Duration,
-}
-
-/// How a call has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Committed,
-    RolledBack,
-    Failed,
-    Unknown,
-    /// Of a call that is no transaction itself.
-    Succeeded,
-}
-
-impl Outcome {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Committed => "committed",
-            Self::RolledBack => "rolled_back",
-            Self::Failed => "failed",
-            Self::Unknown => "unknown",
-            Self::Succeeded => "succeeded",
-        }
-    }
 }
 
 /// The numbers behind [`Stats`].
@@ -164,14 +142,14 @@ impl Counters {
         self.system.store(if mariadb { MARIADB } else { MYSQL }, Ordering::Relaxed);
         let first = self.connections.add(1) == 0;
         if !first {
-            self.meters.count(meters::RECONNECTS);
+            self.meters.count(metrics::RECONNECTS);
         }
         first
     }
 
     pub(crate) fn attempt(&self) {
         self.attempts.add(1);
-        self.meters.count(meters::ATTEMPTS);
+        self.meters.count(metrics::ATTEMPTS);
     }
 
     pub(crate) fn ended(&self, outcome: Outcome, cause: Option<Cause>) {
@@ -187,18 +165,18 @@ impl Counters {
 
     pub(crate) fn spent(&self, time: Duration) {
         self.in_transaction.add_time(time);
-        self.meters.time(meters::TRANSACTION_DURATION, time);
+        self.meters.time(metrics::TRANSACTION_DURATION, time);
     }
 
     pub(crate) fn waited(&self, time: Duration) {
         self.lock_waits.add(1);
         self.lock_wait.add_time(time);
-        self.meters.time(meters::LOCK_WAIT, time);
+        self.meters.time(metrics::LOCK_WAIT, time);
     }
 
     pub(crate) fn recovered(&self, time: Duration) {
         self.recoveries.add(1);
         self.recovering.add_time(time);
-        self.meters.time(meters::RECOVERY_DURATION, time);
+        self.meters.time(metrics::RECOVERY_DURATION, time);
     }
 }

@@ -1,0 +1,3 @@
+//! Retry: when a call is attempted again, and which attempt is under way.
+
+pub(crate) mod policy;
