@@ -1,10 +1,11 @@
-//! How is a connection to be made?
+//! How a connection is made: the URL, the driver's options, and ours.
 
 #[cfg(feature = "serde")]
 mod serde;
 
 use std::time::Duration;
 
+use mysql::consts::CapabilityFlags;
 use mysql::{Opts, OptsBuilder, UrlError};
 
 use crate::ledger::row::Table;
@@ -77,6 +78,7 @@ impl Settings {
             // Both would cost round trips at each connect, and the socket would leave the address given.
             .prefer_socket(false)
             .max_allowed_packet(options.get_max_allowed_packet().or(Some(MAX_ALLOWED_PACKET)))
+            .additional_capabilities(options.get_additional_capabilities() | CapabilityFlags::CLIENT_SESSION_TRACK)
             .tcp_connect_timeout(options.get_tcp_connect_timeout().or(Some(CONNECT_TIMEOUT)))
             // A port that nobody listens on can connect to itself, and then wait for its own greeting for ever.
             .read_timeout(read_timeout.or(Some(CONNECT_TIMEOUT)))

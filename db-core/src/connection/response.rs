@@ -1,4 +1,4 @@
-//! How is a reply read to its end, whatever the server sends?
+//! Reading a reply to its end, whatever the server sends.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::{io, mem};
@@ -11,10 +11,14 @@ use mysql::{QueryResult, Row};
 ///
 /// In a program that aborts on panics there is nothing to catch.
 pub(crate) fn caught<R>(call: impl FnOnce() -> mysql::Result<R>) -> mysql::Result<R> {
-    panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(garbled("the driver panicked at what the server sent")))
+    panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(driver_panicked()))
 }
 
-/// What the server sent is no answer to what it was asked. Nothing more can be asked.
+pub(crate) fn driver_panicked() -> mysql::Error {
+    garbled("the driver panicked at what the server sent")
+}
+
+/// What the server sent is not a reply to what it was asked. Nothing more can be asked.
 pub(crate) fn garbled(why: &'static str) -> mysql::Error {
     mysql::Error::IoError(io::Error::new(io::ErrorKind::InvalidData, why))
 }

@@ -24,6 +24,7 @@ pub(crate) struct Verdict {
     pub(crate) after: After,
     /// A fresh run of the whole transaction may well succeed. False where it would meet the same again.
     pub(crate) transient: bool,
+    pub(crate) refused: bool,
 }
 
 /// What is left of the transaction, from best to worst.
@@ -34,7 +35,7 @@ pub(crate) enum After {
     /// The transaction must not go on: the server rolled it back, or may have, or its snapshot is of no use.
     /// The session lives; send `ROLLBACK`, since the transaction may just as well still be open and hold its
     /// locks (MariaDB's 1213 out of `GET_LOCK`, 1205).
-    Doomed,
+    Aborted,
     /// Nothing may be sent on this connection any more. It is closed, out of step, or leads to the wrong server.
     Dead,
 }
@@ -42,9 +43,11 @@ pub(crate) enum After {
 /// What an error in answer to `COMMIT` means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CommitVerdict {
-    /// Nothing was committed. `after` is [`After::Doomed`] or [`After::Dead`]; some servers leave the
+    /// Nothing was committed. `after` is [`After::Aborted`] or [`After::Dead`]; some servers leave the
     /// transaction open (1317), so the `ROLLBACK` is not a formality.
     NotCommitted(Verdict),
+    /// Nothing was committed here, by the word of a member of a group that has sent the transaction to the others before.
+    Certified(Verdict),
     /// Committed or not: the answer does not tell. Send nothing more on this connection.
     Unknown,
 }
@@ -59,15 +62,15 @@ pub(crate) struct ConnectVerdict {
 
 impl Verdict {
     const fn intact(kind: ErrorKind) -> Self {
-        Self { kind, after: After::Intact, transient: false }
+        Self { kind, after: After::Intact, transient: false, refused: false }
     }
 
     const fn doomed(kind: ErrorKind, transient: bool) -> Self {
-        Self { kind, after: After::Doomed, transient }
+        Self { kind, after: After::Aborted, transient, refused: false }
     }
 
     const fn dead(kind: ErrorKind, transient: bool) -> Self {
-        Self { kind, after: After::Dead, transient }
+        Self { kind, after: After::Dead, transient, refused: false }
     }
 }
 
@@ -106,9 +109,35 @@ pub(crate) fn commit(error: &Error) -> CommitVerdict {
     match error {
         Error::MySqlError(e) if commit_is_definite(e.code, &e.message) => {
             let verdict = server_code(e.code, &e.message);
-            CommitVerdict::NotCommitted(Verdict { after: verdict.after.max(After::Doomed), ..verdict })
+            let verdict = Verdict { after: verdict.after.max(After::Aborted), ..verdict };
+            if matches!(e.code, 3100 | 3101) { CommitVerdict::Certified(verdict) } else { CommitVerdict::NotCommitted(verdict) }
         }
         _ => CommitVerdict::Unknown,
+    }
+}
+
+/// Whether the compare-and-swap of the commit ledger was refused.
+pub(crate) fn is_overflow(error: &Error) -> bool {
+    matches!(error, Error::MySqlError(error) if error.code == 1690)
+}
+
+/// The kernel refused the first byte of a request that fits into one write: nothing was sent.
+pub(crate) fn was_not_sent(error: &Error) -> bool {
+    const EPIPE: i32 = 32;
+    io_error(error).and_then(io::Error::raw_os_error) == Some(EPIPE)
+}
+
+/// Whether a reply did not come in time. The server goes on executing.
+pub(crate) fn timed_out(error: &Error) -> bool {
+    io_error(error).is_some_and(|io| matches!(io.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+}
+
+/// The I/O error at the bottom of the driver's.
+fn io_error(error: &Error) -> Option<&io::Error> {
+    match error {
+        Error::IoError(io) => Some(io),
+        Error::CodecError(codec) => codec.source().and_then(|source| source.downcast_ref()),
+        _ => None,
     }
 }
 
@@ -201,7 +230,7 @@ fn server_code(code: u16, message: &str) -> Verdict {
         1054 => Verdict::intact(UnknownColumn),
         1051 | 1109 | 1146 => Verdict::intact(UnknownTable),
         1049 => Verdict::intact(UnknownDatabase),
-        1064 | 1149 => Verdict::intact(Syntax),
+        1064 | 1149 => Verdict { refused: true, ..Verdict::intact(Syntax) },
         1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1698 | 1820 | 1862 | 3118 | 3879 | 6038 => Verdict::intact(AccessDenied),
 
         // The catch-alls of Galera (a writeset too large), Vitess and TiDB: they do not say what became of the

@@ -9,7 +9,7 @@ use std::{fmt, io};
 
 use crate::error::constraint::Constraint;
 use crate::error::kind::ErrorKind;
-use crate::transaction::retry_loop as retry;
+use crate::retry::attempts::{self, Met};
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -45,7 +45,13 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     transient: bool,
+    /// Work of the same attempt is, or may be, in a database.
+    spent: bool,
+    /// The database whose connection met it, by its number among those of the process.
+    origin: Option<usize>,
     attempts: u32,
+    /// What the attempts before it met.
+    met_before: Vec<Met>,
     message: String,
     server: Option<Server>,
     constraint: Option<Constraint>,
@@ -64,7 +70,10 @@ impl Error {
         Self(Box::new(Inner {
             kind,
             transient: false,
-            attempts: retry::current_attempt(),
+            spent: attempts::is_spent(),
+            origin: None,
+            attempts: attempts::number(),
+            met_before: attempts::met_before(),
             message: message.into(),
             server: None,
             constraint: None,
@@ -107,6 +116,35 @@ impl Error {
         self
     }
 
+    /// Work of the same attempt is, or may be, in the database.
+    pub(crate) fn committed(mut self) -> Self {
+        self.0.spent = true;
+        self
+    }
+
+    /// The database whose connection met it.
+    pub(crate) fn at(mut self, database: usize) -> Self {
+        self.0.origin.get_or_insert(database);
+        self
+    }
+
+    pub(crate) fn is_of(&self, database: usize) -> bool {
+        self.0.origin == Some(database)
+    }
+
+    pub(crate) fn has_no_origin(&self) -> bool {
+        self.0.origin.is_none()
+    }
+
+    /// Whether the fault itself may pass, whatever the attempt has done.
+    pub(crate) fn passes(&self) -> bool {
+        self.0.transient
+    }
+
+    pub(crate) fn met(&self) -> Met {
+        Met { kind: self.kind(), code: self.code() }
+    }
+
     /// Says what to do.
     pub(crate) fn hint(mut self, hint: &str) -> Self {
         self.0.message = hint.into();
@@ -142,7 +180,7 @@ impl Error {
     /// This is what [`Scope::retry`](crate::Scope::retry) replays, and it never is true where work may have been committed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        self.0.transient
+        self.0.transient && !self.0.spent
     }
 
     /// How many attempts the call had begun when this error arose, the last one included; at least 1.

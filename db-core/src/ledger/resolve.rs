@@ -1,4 +1,4 @@
-//! The answer to COMMIT was lost: was it executed?
+//! Resolution of a COMMIT whose reply was lost.
 //!
 //! The row of the commit ledger is read under its lock, on a new connection. If it holds the attempt's target, the work is done. If it
 //! holds the base, the work is not done, but a late packet might still do it: so the base is swapped for a *fence*, a target that belongs
@@ -9,21 +9,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-use crate::connection::{GUARD, Link, PacketError};
-use crate::error::classify;
-use crate::ledger::row::{Judgement, Ledger, Table};
+use crate::connection::{COMMIT, Link, PacketError, ROLLBACK};
+use crate::ledger::Recorder;
+use crate::ledger::row::{Evidence, Judgement, Row, Table};
 use crate::retry::policy::Failure;
-use crate::session::Session;
 use crate::telemetry::event::event;
-use crate::transaction::retry_loop::{self, Pace};
-use crate::{Error, ErrorKind, Result};
+use crate::retry::pace::{Pace, pause};
+use crate::{Error, Result};
 
 /// The old session may hold the row for as long as its COMMIT takes. The wait for it is cut in slices, so that a server that stops
 /// answering is noticed.
 const LOCK_WAIT: &str = "SET innodb_lock_wait_timeout = 2";
-
-/// The sum in the compare-and-swap has overflowed: the row of the ledger holds another value than the base.
-const MOVED: u16 = 1690;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
@@ -33,9 +29,13 @@ pub(crate) enum Resolution {
     Committed,
     /// And it never will be.
     NotCommitted,
-    /// The row could not be read in time, or has been tampered with.
-    Unknown,
+    /// And why that is so.
+    Unknown(&'static str),
 }
+
+const NOT_READ: &str = "the row of the commit ledger could not be read in time";
+const UNEXPLAINED: &str = "the row of the commit ledger is gone, or holds a value that this client has not written";
+const EARLIER: &str = "the row of the commit ledger says that an earlier attempt of this client was committed, which had been reported as failed";
 
 /// A session whose answer was lost.
 #[derive(Debug, Clone, Copy)]
@@ -85,19 +85,19 @@ fn kill_all(lost: &mut Vec<Lost>, link: &mut Link) -> Result<()> {
     Ok(())
 }
 
-impl Session {
+impl Recorder {
     /// Finds out, for as long as the policy allows.
     pub(crate) fn resolve(&mut self, attempt: u64, lost: Option<Lost>) -> Resolution {
-        let (Some(table), Some(mut ledger)) = (self.settings.ledger.clone(), self.ledger.take()) else { return Resolution::Unknown };
+        let (Some(table), Some(mut ledger)) = (self.settings.ledger.clone(), self.row.take()) else { return Resolution::Unknown(NOT_READ) };
         // Patience is counted in time. Giving up leaves the caller not knowing, however few attempts the policy allows.
         let mut pace = Pace::new(self.settings.retry.max_attempts(u32::MAX));
         let mut fences = Vec::new();
         let mut lost = Vec::from_iter(lost);
         loop {
             let failure = match self.read_row(&table, &mut ledger, attempt, &mut fences, &mut lost) {
-                Ok(Judgement::Unexplained) => return Resolution::Unknown,
+                Ok(Judgement::Unexplained) => return Resolution::Unknown(UNEXPLAINED),
                 Ok(judgement) => {
-                    self.ledger = Some(ledger);
+                    self.row = Some(ledger);
                     return if judgement == Judgement::Committed { Resolution::Committed } else { Resolution::NotCommitted };
                 }
                 Err(error) => error,
@@ -110,15 +110,15 @@ impl Session {
             );
             // Not even an error that looks final is: a server that comes back may refuse logins for a moment.
             match pace.next(Failure::Unreachable, 0) {
-                Some(delay) => retry_loop::pause(delay),
+                Some(delay) => pause(delay),
                 // The client is never used again: what its row says from now on would be said of two attempts.
-                None => return Resolution::Unknown,
+                None => return Resolution::Unknown(NOT_READ),
             }
         }
     }
 
     /// Reads the row under its lock, and puts a fence up if it says nothing yet.
-    fn read_row(&self, table: &Table, ledger: &mut Ledger, attempt: u64, fences: &mut Vec<u64>, lost: &mut Vec<Lost>) -> Result<Judgement> {
+    fn read_row(&self, table: &Table, ledger: &mut Row, attempt: u64, fences: &mut Vec<u64>, lost: &mut Vec<Lost>) -> Result<Judgement> {
         let mut link = Link::open_quick(&self.settings)?;
         kill_all(lost, &mut link)?;
         // It will hold the row's lock: if it is lost as well, the next one must not wait for it.
@@ -134,7 +134,7 @@ impl Session {
                 fences.push(fence);
                 let mut swap = String::new();
                 ledger.swap(table, fence, &mut swap);
-                link.packet(&[&swap, "COMMIT"]).map_err(refused)?;
+                link.packet(&[&swap, COMMIT]).map_err(refused)?;
                 ledger.holds(fence);
                 event!(
                     info,
@@ -149,86 +149,48 @@ impl Session {
         Ok(judgement)
     }
 
-    /// COMMIT succeeded, and with it the swap of so many rows.
-    pub(crate) fn recorded(&mut self, target: Option<u64>, changed: u64) {
-        let (Some(target), Some(ledger)) = (target, &mut self.ledger) else { return };
-        if changed == 1 {
-            ledger.holds(target);
-        } else {
-            // Somebody has deleted the row. The next transaction gets another client.
-            event!(warn, "db_core.ledger_row", { db_core.found = "deleted" }, "the row of the commit ledger was deleted while in use");
-            self.ledger = None;
-        }
-    }
-
-    /// Whether the swap was refused because the row is not what this client left: restored from a backup, for instance. A new client is
-    /// the cure, and nothing was committed.
-    pub(crate) fn moved(&mut self, error: &mysql::Error) -> bool {
-        let moved = matches!(error, mysql::Error::MySqlError(error) if error.code == MOVED);
-        if moved {
-            event!(warn, "db_core.ledger_row", { db_core.found = "changed" }, "the row of the commit ledger was changed by somebody else");
-        }
-        // A server that has become read-only takes no swap. A new client finds that out when it connects, and records nothing.
-        if moved || classify::statement(error).kind == ErrorKind::ReadOnlyServer {
-            self.ledger = None;
-        }
-        moved
-    }
-
-    /// Makes sure that this client has a row to record its COMMITs in.
-    pub(crate) fn enroll(&mut self) -> Result<()> {
-        let (Some(table), Some(link)) = (&self.settings.ledger, &mut self.link) else { return Ok(()) };
-        if self.ledger.as_mut().is_some_and(|ledger| ledger.reliable(link.process())) || self.unrecorded == Some(link.serial()) {
-            return Ok(());
-        }
-        let ledger = Ledger::new(new_client());
-        link.set_guard_armed(false);
-        match link.packet(&[&ledger.insert(table), "COMMIT", GUARD]).map_err(refused) {
-            Ok(_) => {
-                link.set_guard_armed(true);
-                self.ledger = Some(ledger);
-                sweep(table, link);
-                Ok(())
+    /// The compare-and-swap of the attempt with this target was refused (1690), and its transaction is rolled back: what does the row say?
+    /// `link`: the connection that was refused, if it can still be used.
+    pub(crate) fn explain(&mut self, target: u64, link: Option<&mut Link>) -> Resolution {
+        let (Some(table), Some(row)) = (&self.settings.ledger, &self.row) else { return Resolution::Unknown(NOT_READ) };
+        let found = link.and_then(|link| {
+            let found = link.ask::<u64>(&row.lock(table)).ok()?.first().copied();
+            link.packet(&[ROLLBACK]).ok()?;
+            Some(found)
+        });
+        let Some(found) = found else { return self.resolve(target, None) };
+        match row.evidence(found, target) {
+            Evidence::This => {
+                self.committed(Some(target), 1);
+                Resolution::Committed
             }
-            Err(error) if error.kind() == ErrorKind::ReadOnlyServer => {
-                // Nothing can be committed here, and nothing has to be recorded.
-                self.unrecorded = Some(link.serial());
-                Ok(())
+            Evidence::Earlier => {
+                self.row = None;
+                Resolution::Unknown(EARLIER)
             }
-            Err(error) => Err(match error.kind() {
-                ErrorKind::UnknownTable => {
-                    error.hint("make the commit ledger's table with Db::install_ledger, on a Db without commit_ledger")
-                }
-                ErrorKind::AccessDenied => error.hint("the commit ledger needs SELECT, INSERT, UPDATE and DELETE on its table"),
-                _ => error,
-            }),
+            Evidence::Behind => self.resolve(target, None),
+            Evidence::Foreign => {
+                event!(warn, "db_core.ledger_row", { db_core.found = "changed" }, "the row of the commit ledger was changed by another program");
+                self.row = None;
+                Resolution::NotCommitted
+            }
         }
-    }
-
-    pub(crate) fn install_ledger(&mut self, table: &Table) -> Result<()> {
-        self.connect()?;
-        let Some(link) = &mut self.link else { return Ok(()) };
-        // DDL ends the transaction that the guard was set in.
-        link.set_guard_armed(false);
-        link.packet(&[&table.create(), GUARD]).map_err(refused)?;
-        link.set_guard_armed(true);
-        Ok(())
     }
 }
 
 /// A number that no other client has; if one had it, the key would refuse the row. What is drawn is drawn by every child of a fork(2)
 /// again, hence the process and the time.
-fn new_client() -> u64 {
+pub(super) fn new_client() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     fastrand::u64(..) ^ (now.as_nanos() as u64) ^ (u64::from(std::process::id()) << 32)
 }
 
-fn refused(failed: PacketError) -> Error {
+pub(super) fn refused(failed: PacketError) -> Error {
     Error::seen(&failed.error)
 }
 
-/// Deletes rows of clients long gone. It is nobody's concern if that fails.
-fn sweep(table: &Table, link: &mut Link) {
+/// Deletes rows of clients long gone. A failure does not matter.
+pub(super) fn sweep(table: &Table, link: &mut Link) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
     {
         let Some(mut last) = LAST.try_lock() else { return };
@@ -238,10 +200,8 @@ fn sweep(table: &Table, link: &mut Link) {
         *last = Some(Instant::now());
     }
     let stale: Vec<u64> = link.ask(&table.stale()).unwrap_or_default();
-    let swept = stale.iter().filter(|&&client| link.packet(&[&table.delete(client), "COMMIT"]).is_ok()).count();
-    link.set_guard_armed(false);
+    let swept = stale.iter().filter(|&&client| link.packet(&[&table.delete(client), COMMIT]).is_ok()).count();
     event!(debug, "db_core.sweep", { db_core.rows = swept }, "swept the commit ledger");
     // The look at the table has begun a transaction, and its snapshot is not for the body that comes next.
-    let rolled_back = link.packet(&["ROLLBACK", GUARD]);
-    link.set_guard_armed(rolled_back.is_ok());
+    drop(link.packet(&[ROLLBACK]));
 }

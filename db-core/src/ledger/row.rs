@@ -30,7 +30,7 @@ pub(crate) struct Position {
 
 /// One client's row.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct Row {
     client: u64,
     position: Position,
     /// The process that made the row. A child of fork(2) has the same memory, and must have another row.
@@ -39,6 +39,19 @@ pub(crate) struct Ledger {
     changed: Instant,
     /// When it was asked for last.
     asked: Instant,
+}
+
+/// What the row says when the compare-and-swap of an attempt was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Evidence {
+    /// The attempt's own target: it was committed before, by the same request sent twice.
+    This,
+    /// A target that was given out before it, of an attempt that was taken for not committed.
+    Earlier,
+    /// Less than what was committed: this server has not applied it yet.
+    Behind,
+    /// Nothing that this client has written.
+    Foreign,
 }
 
 /// What the row says of an attempt whose answer was lost.
@@ -78,7 +91,7 @@ impl Table {
     }
 }
 
-impl Ledger {
+impl Row {
     /// A client nobody has been before.
     pub(crate) fn new(client: u64) -> Self {
         let now = Instant::now();
@@ -86,9 +99,9 @@ impl Ledger {
     }
 
     /// Whether the row can be taken to be there, and to be this process's alone.
-    pub(crate) fn reliable(&mut self, process: u32) -> bool {
+    pub(crate) fn reliable(&mut self) -> bool {
         self.asked = Instant::now();
-        self.process == process && self.asked.duration_since(self.changed) < RELIED_ON_FOR
+        self.process == std::process::id() && self.asked.duration_since(self.changed) < RELIED_ON_FOR
     }
 
     pub(crate) fn insert(&self, table: &Table) -> String {
@@ -127,6 +140,10 @@ impl Ledger {
         self.changed = self.asked;
     }
 
+    pub(crate) fn evidence(&self, found: Option<u64>, attempt: u64) -> Evidence {
+        self.position.evidence(found, attempt)
+    }
+
     pub(crate) fn judge(&self, found: Option<u64>, attempt: u64, fences: &[u64]) -> Judgement {
         self.position.judge(found, attempt, fences)
     }
@@ -149,6 +166,16 @@ impl Position {
         self.base = value;
     }
 
+    /// What a row says that did not hold the base.
+    pub(crate) fn evidence(&self, found: Option<u64>, attempt: u64) -> Evidence {
+        match found {
+            Some(value) if value == attempt => Evidence::This,
+            Some(value) if value < self.base => Evidence::Behind,
+            Some(value) if value <= self.last => Evidence::Earlier,
+            _ => Evidence::Foreign,
+        }
+    }
+
     /// What the row says of the attempt with this target, after fences that may or may not have been committed.
     pub(crate) fn judge(&self, found: Option<u64>, attempt: u64, fences: &[u64]) -> Judgement {
         match found {
@@ -169,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_row_names_the_attempt_that_won() {
-        let mut ledger = Ledger::new(7);
+        let mut ledger = Row::new(7);
         let first = ledger.target();
         ledger.holds(first);
         let (attempt, fence, other_fence) = (ledger.target(), ledger.target(), ledger.target());
@@ -189,7 +216,7 @@ mod tests {
 
     #[test]
     fn no_target_is_ever_used_twice() {
-        let mut ledger = Ledger::new(7);
+        let mut ledger = Row::new(7);
         let mut used = vec![0];
         for round in 0..100 {
             let target = ledger.target();

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::error::kind::ErrorKind;
+use crate::Error;
+
 /// How often, and for how long, a call is run again after a fault that a replay can cure.
 ///
 /// Two budgets, since two things are waited for. A body that ran and failed is run again at most
@@ -81,13 +84,18 @@ impl RetryPolicy {
         Attempt { count: runs, max: self.max_attempts, began }
     }
 
+    /// Whether an attempt that ended in an error is repeated, if nothing of it was committed. `met`: the last error that it met.
+    pub(crate) fn repeats(&self, met: Option<&Error>, requested: bool) -> bool {
+        requested || met.is_some_and(Error::passes)
+    }
+
     /// What follows a failure that a replay can cure: a delay, or the end.
     ///
     /// `runs`: bodies run so far. `failures`: delays taken so far. `chance`: in `0.0..1.0`.
     pub(crate) fn after_failure(&self, failure: Failure, progress: Progress, chance: f64) -> Next {
         let delay = match failure {
             Failure::Disconnected => Duration::ZERO,
-            Failure::Conflict | Failure::Unreachable => self.bound(progress.failures).mul_f64(chance.clamp(0.0, 1.0)),
+            Failure::Conflict | Failure::ReadOnly | Failure::Unreachable => self.bound(progress.failures).mul_f64(chance.clamp(0.0, 1.0)),
         };
         let may_run = progress.runs < self.max_attempts;
         let may_wait = failure != Failure::Unreachable || self.max_attempts > 1;
@@ -107,8 +115,30 @@ pub(crate) enum Failure {
     Conflict,
     /// The connection is gone: a new one may be had at once.
     Disconnected,
+    /// The server has become read-only: another one, or the same one later, accepts writes.
+    ReadOnly,
     /// No new connection could be had. No body ran.
     Unreachable,
+}
+
+impl Failure {
+    pub(crate) fn of(fault: &Error) -> Self {
+        match fault.kind() {
+            ErrorKind::ConnectFailed => Self::Unreachable,
+            ErrorKind::ReadOnlyServer => Self::ReadOnly,
+            ErrorKind::ConnectionLost => Self::Disconnected,
+            _ => Self::Conflict,
+        }
+    }
+
+    /// Whether the connection is opened before the next attempt, and whether to a server that accepts writes.
+    pub(crate) fn reconnects(self) -> Option<bool> {
+        match self {
+            Self::Conflict => None,
+            Self::Disconnected | Self::Unreachable => Some(false),
+            Self::ReadOnly => Some(true),
+        }
+    }
 }
 
 /// How far a call has come.

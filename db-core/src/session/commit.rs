@@ -1,188 +1,320 @@
-//! How does a transaction, or a scope inside it, end?
+//! The end of a transaction: COMMIT or ROLLBACK, and what became of it.
 
-use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::connection::{GUARD, NO_AUTOCOMMIT, PacketError, RELEASE_GUARD};
+use crate::connection::{COMMIT, Link, PacketError, ROLLBACK};
 use crate::error::classify::{self, CommitVerdict};
-use crate::ledger::resolve::{Lost, Resolution};
-use crate::session::Session;
+use crate::ledger::{Lost, Resolution};
+use crate::session::{Session, sentinel};
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
 
-const COMMIT: &str = "COMMIT";
-const ROLLBACK: &str = "ROLLBACK";
+/// What the body wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Commit,
+    Rollback,
+}
+
+/// What became of a transaction, for telemetry, for the retry loop, and for the hooks.
+pub(crate) struct Ended {
+    pub(crate) ending: Ending,
+    /// What the caller of a body that returned `Ok` is told instead.
+    pub(crate) error: Option<Error>,
+    /// What was seen on the connection, if another attempt may cure it.
+    pub(crate) fault: Option<Error>,
+    /// The last error that a statement met.
+    pub(crate) last_error: Option<Error>,
+    /// Some of the work is, or may be, in the database.
+    pub(crate) spent: bool,
+    /// The driver handed out results, so that the body may know of a fault that the session does not.
+    pub(crate) handed_out: bool,
+    pub(crate) connection: Option<u32>,
+    /// How long the resolution of a lost COMMIT took.
+    pub(crate) resolving: Duration,
+    /// When a fault was met that was cured inside the transaction.
+    pub(crate) faulted: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It executed something.
+    Committed,
+    /// All there was to commit was nothing: it has only read.
+    NothingToCommit,
+    RolledBack,
+    /// Nothing could be committed, or only by itself before COMMIT.
+    Failed,
+    Unknown,
+}
 
 impl Session {
-    /// Commits. `Err`: nothing was committed, [`ErrorKind::CommitUnknown`] and [`ErrorKind::ImplicitCommit`] excepted.
-    pub(crate) fn commit(&mut self) -> Result<()> {
+    /// Ends the transaction.
+    pub(crate) fn finish(&mut self, wish: Wish) -> Ended {
         self.settle();
-        if self.state.reading && self.state.doom.is_none() {
-            let message = "a panic left a result half read, and was caught inside the transaction: what the rest said is not known";
-            self.state.doom = Some(Error::new(ErrorKind::RollbackOnly, message));
+        let wrote = self.state.has_written();
+        let result = match wish {
+            Wish::Commit => self.commit(),
+            Wish::Rollback => self.roll_back_as_wished(),
+        };
+        let ending = match (&result, wish) {
+            (Ok(()), Wish::Commit) if wrote => Ending::Committed,
+            (Ok(()), Wish::Commit) => Ending::NothingToCommit,
+            (Ok(()), Wish::Rollback) => Ending::RolledBack,
+            (Err(error), _) if error.is_commit_unknown() => Ending::Unknown,
+            (Err(_), _) => Ending::Failed,
+        };
+        let ended = Ended {
+            ending,
+            fault: self.state.fault().filter(|_| ending != Ending::Unknown).cloned(),
+            last_error: self.state.last_error().cloned(),
+            error: result.err(),
+            spent: self.state.is_spent(),
+            handed_out: self.state.sentinel.unread(),
+            connection: self.conn().map(mysql::Conn::connection_id),
+            resolving: std::mem::take(&mut self.resolving),
+            faulted: self.faulted.take(),
+        };
+        self.settle();
+        self.state.open = false;
+        self.reset_if_changed();
+        ended
+    }
+
+    /// Whether a transaction was begun and did not come to its end.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.state.open
+    }
+
+    /// The transaction's end was interrupted: its connection is not used again.
+    pub(super) fn abandon(&mut self) {
+        self.state.open = false;
+        self.state.lost = true;
+        self.settle();
+    }
+
+    /// What the body has set in the session ends with the transaction.
+    fn reset_if_changed(&mut self) {
+        if !self.state.session_changed {
+            return;
         }
-        if let Some(doom) = self.state.doom.clone() {
-            return Err(doom.and_rollback(self.roll_back()));
+        let Some(link) = &mut self.link else { return };
+        if let Err(error) = link.reset(&self.settings) {
+            event!(debug, "db_core.reset_failed", { error.type = ?error.kind() }, "the session could not be reset: its connection is closed");
+            self.close();
         }
-        if self.state.rollback_only {
-            let message =
-                "a function that had joined the transaction without a savepoint returned an error, so that nothing can be committed";
+    }
+
+    /// `Err`: nothing was committed, [`ErrorKind::CommitUnknown`] and [`ErrorKind::ImplicitCommit`] excepted.
+    fn commit(&mut self) -> Result<()> {
+        if let Some(cause) = self.state.cause().cloned() {
+            return Err(cause.and_rollback(self.roll_back()));
+        }
+        if self.state.is_rollback_only() {
+            let message = "a call that had joined the transaction without a savepoint failed, so that nothing can be committed";
             return Err(Error::new(ErrorKind::RollbackOnly, message).and_rollback(self.roll_back()));
         }
         if self.state.statements == 0 {
             return Ok(());
         }
-        self.send_commit().inspect_err(|error| {
-            if error.is_transient() {
-                self.state.doom.get_or_insert_with(|| error.clone());
-            }
-        })
+        if self.state.sentinel.split() {
+            let cause = self.state.ended_unseen();
+            return Err(cause.and_rollback(self.roll_back()));
+        }
+        self.send_commit()
     }
 
     fn send_commit(&mut self) -> Result<()> {
-        let guarded = self.state.needs_guard();
-        self.keeps_guard |= self.state.guarded.is_some();
         // Before the first byte of COMMIT a dead connection is a certain "no".
-        let Some(link) = self.link.as_mut().filter(|link| link.alive()) else {
-            self.state.lost = true;
-            return Err(Error::new(ErrorKind::ConnectionLost, "the connection was closed before COMMIT").transient(true));
+        let closed = match self.link.as_mut().filter(|link| link.alive()).map(Link::verify) {
+            Some(Ok(())) => None,
+            Some(Err(error)) => Some(Error::seen(&error)),
+            None => Some(Error::new(ErrorKind::ConnectionLost, "the connection was closed before COMMIT").transient(true)),
         };
-        let target = match (&self.settings.ledger, &mut self.ledger) {
-            (Some(table), Some(ledger)) if !self.state.options.read_only => {
-                let target = ledger.target();
-                self.swap.clear();
-                ledger.swap(table, target, &mut self.swap);
-                Some(target)
+        if let Some(cause) = closed {
+            let cause = self.mark(cause);
+            self.state.lose(cause.clone());
+            return Err(cause);
+        }
+        let target = if self.state.has_written() { self.recorder.next() } else { None };
+        let vouched = self.state.sentinel.stands();
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let mut request = [""; 3];
+        let mut len = 0;
+        let mut add = |wanted: bool, statement| {
+            if wanted {
+                request[len] = statement;
+                len += 1;
             }
-            _ => None,
         };
-        let mut packet = Packet::default();
-        packet.add_if(guarded, RELEASE_GUARD);
-        packet.add_if(target.is_some(), &self.swap);
-        let commit = packet.len;
-        packet.add_if(true, COMMIT);
-        packet.add_if(self.state.guarded.is_some(), NO_AUTOCOMMIT);
-        packet.add_if(self.keeps_guard, GUARD);
-        link.set_guard_armed(false);
-        let failed = match link.packet(packet.statements()) {
+        // COMMIT comes last, and RELEASE directly before it: a cluster reports an abort as the reply to the last statement of a
+        // request, and an UPDATE behind a failed RELEASE would begin a new transaction for COMMIT to commit.
+        add(target.is_some(), self.recorder.statement());
+        add(vouched, sentinel::RELEASE);
+        add(true, COMMIT);
+        let failed = match link.packet(&request[..len]) {
             Ok(changed) => {
-                link.set_guard_armed(self.keeps_guard);
                 self.state.committed = true;
-                self.recorded(target, changed);
+                self.recorder.committed(target, changed);
+                self.notice_session_change();
                 return Ok(());
             }
             Err(failed) => failed,
         };
-        if failed.executed > commit {
-            // Committed. What the session is like after a failure behind COMMIT is not worth finding out.
-            link.abandon();
-            self.state.committed = true;
-            self.recorded(target, 1);
-            return Ok(());
-        }
-        if guarded && failed.no_such_savepoint() {
-            let broken = self.state.broken();
-            return Err(broken.and_rollback(self.roll_back_unguarded()));
+        let commit = len - 1;
+        if vouched && failed.is_missing_savepoint(commit - 1) {
+            let cause = self.state.ended_unseen();
+            return Err(cause.and_rollback(self.roll_back()));
         }
         self.commit_failed(failed, commit, target)
     }
 
     /// What COMMIT's failure means, once all has been done to find out. `Ok`: it was executed after all.
     fn commit_failed(&mut self, failed: PacketError, commit: usize, target: Option<u64>) -> Result<()> {
-        let PacketError { executed, sent, error } = failed;
+        let stopped_before = failed.executed < commit && failed.is_refusal();
+        let PacketError { sent, error, .. } = failed;
         let verdict = classify::statement(&error);
-        let refused_before = executed < commit && matches!(error, mysql::Error::MySqlError(_));
-        if refused_before || sent <= commit || was_not_sent(&error) {
-            self.state.note(&error);
-            let mut cause = Error::seen(&error);
-            if target.is_some() && self.moved(&error) {
-                cause = cause.transient(true).hint(
-                    "the commit ledger's row was changed by somebody else (restored from a backup?); another one is used from now on",
-                );
-            }
-            return Err(cause.and_rollback(self.roll_back_unguarded()));
+        if let Some(target) = target.filter(|_| stopped_before && classify::is_overflow(&error)) {
+            return self.swap_refused(target, &error);
         }
-        if let CommitVerdict::NotCommitted(verdict) = classify::commit(&error) {
-            self.state.note(&error);
-            let cause = Error::classified(&error, verdict.kind, verdict.transient);
-            return Err(cause.and_rollback(self.roll_back_unguarded()));
+        if stopped_before || sent <= commit || classify::was_not_sent(&error) {
+            let cause = self.mark(Error::seen(&error));
+            self.state.met(error);
+            self.state.abort(cause.clone());
+            return Err(cause.and_rollback(self.roll_back()));
         }
+        let definite = match classify::commit(&error) {
+            CommitVerdict::NotCommitted(verdict) => Some(verdict),
+            // Certification may come after the writes were sent to the group: where it can be looked up, it is.
+            CommitVerdict::Certified(verdict) if target.is_none() => Some(verdict),
+            CommitVerdict::Certified(_) | CommitVerdict::Unknown => None,
+        };
+        if let Some(verdict) = definite {
+            let cause = self.mark(Error::classified(&error, verdict.kind, verdict.transient));
+            self.state.met(error);
+            self.state.abort(cause.clone());
+            return Err(cause.and_rollback(self.roll_back()));
+        }
+        self.commit_lost(error, verdict.kind, target)
+    }
+
+    /// The reply to COMMIT says nothing, or never came.
+    fn commit_lost(&mut self, error: mysql::Error, kind: ErrorKind, target: Option<u64>) -> Result<()> {
         // Nothing more is sent on this connection, which the server may still believe in.
         let lost = self.link.as_ref().map(Lost::of);
         self.state.lost = true;
         self.settle();
-        if self.state.options.read_only {
-            // There was nothing to commit.
-            return Err(Error::classified(&error, verdict.kind, true));
-        }
         self.faulted.get_or_insert_with(Instant::now);
-        match target.map_or(Resolution::Unknown, |target| self.resolve(target, lost)) {
+        if !self.state.has_written() {
+            // There was nothing to commit. What was read is known, unless an error is hidden in the rest of a result.
+            if !self.state.sentinel.unread() {
+                return Ok(());
+            }
+            let cause = Error::classified(&error, kind, true);
+            self.state.abort(cause.clone());
+            return Err(cause);
+        }
+        let Some(target) = target else { return Err(self.unknown(Error::classified(&error, ErrorKind::CommitUnknown, false))) };
+        let began = Instant::now();
+        let resolution = self.recorder.resolve(target, lost);
+        self.resolving = began.elapsed();
+        match resolution {
             Resolution::Committed => {
-                event!(info, "db_core.resolve", { db_core.resolution = "committed" }, "the answer to COMMIT was lost");
+                event!(info, "db_core.resolve", { db_core.resolution = "committed" }, "the reply to COMMIT was lost");
                 self.state.committed = true;
                 Ok(())
             }
             Resolution::NotCommitted => {
-                event!(info, "db_core.resolve", { db_core.resolution = "not_committed" }, "the answer to COMMIT was lost");
-                Err(Error::classified(&error, verdict.kind, true))
+                event!(info, "db_core.resolve", { db_core.resolution = "not_committed" }, "the reply to COMMIT was lost");
+                let cause = self.mark(Error::classified(&error, kind, true));
+                self.state.abort(cause.clone());
+                Err(cause)
             }
-            Resolution::Unknown => {
-                event!(warn, "db_core.resolve", { db_core.resolution = "unknown" }, "the answer to COMMIT was lost");
+            Resolution::Unknown(why) => {
+                Err(self.unknown(Error::classified(&error, ErrorKind::CommitUnknown, false).hint(why)))
+            }
+        }
+    }
+
+    /// The ledger's row does not hold what this client believes: that is evidence, and has to be read.
+    fn swap_refused(&mut self, target: u64, error: &mysql::Error) -> Result<()> {
+        let failure = self.roll_back();
+        match self.recorder.explain(target, self.link.as_mut()) {
+            Resolution::Committed => {
                 self.state.committed = true;
-                Err(Error::classified(&error, ErrorKind::CommitUnknown, false))
+                Ok(())
             }
+            Resolution::NotCommitted => {
+                let cause = self.mark(Error::seen(error).transient(true)).hint(
+                    "the row of the commit ledger was changed by another program (restored from a backup?); a new row is used from now on",
+                );
+                self.state.abort(cause.clone());
+                Err(cause.and_rollback(failure))
+            }
+            Resolution::Unknown(why) => Err(self.unknown(Error::classified(error, ErrorKind::CommitUnknown, false).hint(why))),
+        }
+    }
+
+    fn unknown(&mut self, error: Error) -> Error {
+        event!(warn, "db_core.resolve", { db_core.resolution = "unknown" }, "the reply to COMMIT was lost");
+        self.state.committed = true;
+        error
+    }
+
+    /// An error that is met once something may have been committed does not invite another try.
+    fn mark(&self, error: Error) -> Error {
+        if self.state.may_have_committed() { error.committed() } else { error }
+    }
+
+    /// `Err`: what cannot be rolled back is said, even to a caller who was to get an `Ok`.
+    fn roll_back_as_wished(&mut self) -> Result<()> {
+        if self.state.sentinel.stands() && self.state.cause().is_none() {
+            self.roll_back_vouched();
+        } else {
+            if self.state.sentinel.split() {
+                self.state.ended_unseen();
+            }
+            self.roll_back();
+        }
+        match self.state.cause() {
+            Some(cause) if cause.kind() == ErrorKind::ImplicitCommit => Err(cause.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Rolls back, and asks first whether the transaction is still the one that was begun.
+    fn roll_back_vouched(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        let result = match link.verify() {
+            Ok(()) => link.packet(&[sentinel::RELEASE, ROLLBACK]),
+            Err(error) => Err(PacketError { executed: 0, sent: 0, error }),
+        };
+        match result {
+            Ok(_) => self.state.sentinel = Default::default(),
+            Err(failed) if failed.is_missing_savepoint(0) => {
+                let cause = self.state.ended_unseen();
+                event!(warn, "db_core.ended_early", { error.type = ?cause.kind() }, "the transaction had ended before its ROLLBACK");
+                self.roll_back();
+            }
+            Err(failed) => drop(self.rollback_failed(failed.error)),
         }
     }
 
     /// Rolls back. A failure is no danger to the promise: the connection is closed then, and the transaction ends with it.
-    pub(crate) fn roll_back(&mut self) -> Option<Error> {
+    fn roll_back(&mut self) -> Option<Error> {
         self.settle();
         if self.state.statements == 0 {
             return None;
         }
-        if self.state.guarded.is_none() || self.state.doom.is_some() {
-            return self.roll_back_unguarded();
-        }
-        self.keeps_guard = true;
         let link = self.link.as_mut()?;
-        link.set_guard_armed(false);
-        match link.packet(&[RELEASE_GUARD, ROLLBACK, NO_AUTOCOMMIT, GUARD]) {
-            Ok(_) => {
-                link.set_guard_armed(true);
-                self.state.may_have_committed = false;
-                None
-            }
-            Err(failed) if failed.no_such_savepoint() => {
-                let broken = self.state.broken();
-                event!(warn, "db_core.ended_early", { error.type = ?broken.kind() }, "the transaction had ended before its ROLLBACK");
-                self.state.doom = Some(broken);
-                self.roll_back_unguarded()
-            }
-            Err(failed) => self.rollback_failed(&failed.error),
+        match link.verify().map_err(|error| PacketError { executed: 0, sent: 0, error }).and_then(|()| link.packet(&[ROLLBACK])) {
+            Ok(_) => None,
+            Err(failed) => Some(self.rollback_failed(failed.error)),
         }
     }
 
-    /// Without asking the guard. A body that may have ended the transaction by hand may have changed the session's mode as well
-    /// (`SET autocommit = 1`): the session is not used again then.
-    fn roll_back_unguarded(&mut self) -> Option<Error> {
-        self.settle();
-        let keeps_guard = self.keeps_guard;
-        let link = self.link.as_mut()?;
-        link.set_guard_armed(false);
-        let failure = match link.packet(if keeps_guard { &[ROLLBACK, GUARD] } else { &[ROLLBACK] }) {
-            Ok(_) => {
-                link.set_guard_armed(keeps_guard);
-                None
-            }
-            Err(failed) => self.rollback_failed(&failed.error),
-        };
-        self.state.lost |= self.state.may_have_committed;
-        self.settle();
-        failure
-    }
-
-    fn rollback_failed(&mut self, error: &mysql::Error) -> Option<Error> {
-        let error = Error::seen(error);
+    fn rollback_failed(&mut self, error: mysql::Error) -> Error {
+        let error = Error::seen(&error);
         event!(
             warn,
             "db_core.rollback_failed",
@@ -190,64 +322,8 @@ impl Session {
             "ROLLBACK failed: the connection is closed"
         );
         // What the body's error did not say: the connection was dead.
-        self.state.doom.get_or_insert_with(|| error.clone());
-        self.state.lost = true;
+        self.state.lose(error.clone());
         self.settle();
-        Some(error)
+        error
     }
-
-    /// Leaves the innermost scope, whose work stays part of the transaction.
-    pub(crate) fn leave_scope(&mut self) {
-        self.state.leave_scope();
-    }
-
-    /// Leaves the innermost scope and undoes its work.
-    pub(crate) fn undo_scope(&mut self) {
-        self.settle();
-        let set = self.state.leave_scope();
-        let (Some((level, savepoint)), None, Some(link)) = (set, &self.state.doom, &mut self.link) else { return };
-        match link.packet(&[&format!("ROLLBACK TO SAVEPOINT {savepoint}")]) {
-            Ok(_) if self.state.guarded.is_some_and(|set_at| set_at >= level) => {
-                // The guard went with the savepoint, and the savepoint's being there vouches as the guard would have.
-                link.set_guard_armed(false);
-                self.state.guarded = None;
-                self.state.may_have_committed = false;
-            }
-            Ok(_) => {}
-            Err(failed) if failed.no_such_savepoint() => self.state.doom = Some(self.state.broken()),
-            Err(failed) => {
-                self.state.note(&failed.error);
-                // Refused for whatever reason: the scope's work is still there, and must not be committed.
-                self.state.doom.get_or_insert_with(|| Error::seen(&failed.error));
-            }
-        }
-    }
-}
-
-/// The statements of one round trip at the end of a transaction.
-#[derive(Default)]
-struct Packet<'s> {
-    all: [&'s str; 5],
-    len: usize,
-}
-
-impl<'s> Packet<'s> {
-    fn add_if(&mut self, wanted: bool, statement: &'s str) {
-        if wanted {
-            self.all[self.len] = statement;
-            self.len += 1;
-        }
-    }
-
-    fn statements(&self) -> &[&'s str] {
-        &self.all[..self.len]
-    }
-}
-
-/// The kernel refused the first byte of a packet that fits into one write: nothing went out.
-fn was_not_sent(error: &mysql::Error) -> bool {
-    const EPIPE: i32 = 32;
-    let mysql::Error::CodecError(codec) = error else { return false };
-    let io = std::error::Error::source(codec).and_then(|source| source.downcast_ref::<io::Error>());
-    io.and_then(io::Error::raw_os_error) == Some(EPIPE)
 }

@@ -1,11 +1,12 @@
-//! Who may use the connection now?
+//! The lock that databases share.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use parking_lot::{ReentrantMutex, ReentrantMutexGuard};
+use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
 
+use crate::telemetry::event::function;
 use crate::{Error, ErrorKind, Result};
 
 /// A re-entrant lock that any number of [`Db`](crate::Db)s, and whatever else must exclude them, may share.
@@ -26,7 +27,21 @@ use crate::{Error, ErrorKind, Result};
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Default)]
-pub struct SharedLock(Arc<ReentrantMutex<()>>);
+pub struct SharedLock(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    mutex: ReentrantMutex<()>,
+    /// The transaction that took the lock last.
+    holder: Mutex<Option<Holder>>,
+}
+
+#[derive(Clone, Copy)]
+struct Holder {
+    /// The name of the body's type, as the compiler has it.
+    body: &'static str,
+    since: Instant,
+}
 
 impl SharedLock {
     /// A lock nobody holds.
@@ -37,25 +52,36 @@ impl SharedLock {
 
     /// Waits until no other thread holds the lock, and holds it.
     pub fn lock(&self) -> LockGuard<'_> {
-        LockGuard { _held: self.0.lock() }
+        LockGuard { _held: self.0.mutex.lock() }
     }
 
     /// Waits for the lock at most so long.
     #[must_use]
     pub fn try_lock_for(&self, timeout: Duration) -> Option<LockGuard<'_>> {
-        Some(LockGuard { _held: self.0.try_lock_for(timeout)? })
+        Some(LockGuard { _held: self.0.mutex.try_lock_for(timeout)? })
     }
 
     /// Holds the lock if no other thread does.
     pub(crate) fn try_lock(&self) -> Option<LockGuard<'_>> {
-        Some(LockGuard { _held: self.0.try_lock()? })
+        Some(LockGuard { _held: self.0.mutex.try_lock()? })
     }
 
-    pub(crate) fn within(&self, timeout: Option<Duration>) -> Result<LockGuard<'_>> {
+    pub(super) fn is_held_for(&self, body: &'static str, since: Instant) {
+        *self.0.holder.lock() = Some(Holder { body, since });
+    }
+
+    /// Waits for at most `timeout`; `None`: for as long as it takes.
+    pub(super) fn within(&self, timeout: Option<Duration>) -> Result<LockGuard<'_>> {
         let Some(timeout) = timeout else { return Ok(self.lock()) };
         self.try_lock_for(timeout).ok_or_else(|| {
-            let message =
-                format!("another thread held the database's lock for more than {timeout:?}; fork the database, or raise lock_timeout");
+            let holder = *self.0.holder.lock();
+            let holder = holder.map_or_else(String::new, |Holder { body, since }| {
+                let name = function(body).unwrap_or("a function");
+                format!(": {name} has had it for {:?}, if it was not taken by `lock` since", since.elapsed())
+            });
+            let message = format!(
+                "another thread held the database's lock for more than {timeout:?}{holder}. Fork the database, use a pool, or raise lock_timeout"
+            );
             Error::new(ErrorKind::LockTimeout, message)
         })
     }

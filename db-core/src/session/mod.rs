@@ -1,25 +1,27 @@
-//! How does a statement of the body get to the server, and what is learned on the way?
+//! A session: one connection, and the transaction that is open on it.
 
-pub(crate) mod commit;
+mod commit;
 pub(crate) mod lock;
-pub(crate) mod resend;
+mod resend;
+mod sentinel;
 pub(crate) mod shared;
-pub(crate) mod state;
+mod state;
 
-use std::io;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use mysql::prelude::{AsStatement, Protocol, Queryable};
+use mysql::prelude::{AsStatement, Protocol, Queryable as _};
 use mysql::{Binary, Params, QueryResult, Row, Statement, Text};
 
+pub(crate) use self::commit::{Ended, Ending, Wish};
+use self::state::{Left, State};
 use crate::config::Settings;
-use crate::connection::Link;
-use crate::connection::prepared;
-use crate::connection::response::{Reply, caught};
+use crate::connection::response::{Reply, driver_panicked};
+use crate::connection::{Link, prepared};
 use crate::error::classify::{self, After};
-use crate::ledger::row::Ledger;
-use crate::session::state::State;
+use crate::ledger::Recorder;
 use crate::sql::kind::{self, StatementKind};
 #[cfg(feature = "tracing")]
 use crate::telemetry::event::text;
@@ -30,62 +32,53 @@ use crate::{Error, ErrorKind, Result, TxOptions};
 
 /// A `Db`'s connection, open or not, and the transaction on it.
 pub(crate) struct Session {
-    pub(crate) settings: Arc<Settings>,
+    settings: Arc<Settings>,
     counters: Arc<Counters>,
-    pub(crate) link: Option<Link>,
+    link: Option<Link>,
     /// Opened in place of `link` while a result that might borrow `link` could still be alive.
     fresh: Option<Link>,
-    pub(crate) state: State,
-    /// Somebody does what only the guard can watch, so that it is set again together with each COMMIT.
-    pub(crate) keeps_guard: bool,
-    /// This client's row of the commit ledger, once it has one.
-    pub(crate) ledger: Option<Ledger>,
-    /// The link, by its number, whose server is read-only and takes no row.
-    pub(crate) unrecorded: Option<u64>,
-    /// Where the statement for that row is put together.
-    pub(crate) swap: String,
+    state: State,
+    /// Where COMMITs are recorded.
+    recorder: Recorder,
     /// When this transaction met a fault that was, or may yet be, cured inside it.
-    pub(crate) faulted: Option<Instant>,
-}
-
-/// What is to be known of a transaction that has ended, by whoever might run it again.
-pub(crate) struct Aftermath {
-    /// What was seen on the connection.
-    pub(crate) fault: Option<Error>,
-    /// Some of its work is, or may be, in the database.
-    pub(crate) committed: bool,
+    faulted: Option<Instant>,
+    /// How long the resolution of its COMMIT took.
+    resolving: Duration,
 }
 
 impl Session {
     pub(crate) fn new(settings: Arc<Settings>, counters: Arc<Counters>) -> Self {
-        Self {
-            settings,
-            counters,
-            link: None,
-            fresh: None,
-            state: State::new(TxOptions::new()),
-            keeps_guard: false,
-            ledger: None,
-            unrecorded: None,
-            swap: String::new(),
-            faulted: None,
+        let recorder = Recorder::new(&settings);
+        Self { settings, counters, link: None, fresh: None, state: State::new(), recorder, faulted: None, resolving: Duration::ZERO }
+    }
+
+    /// As [`connect`](Self::connect), to a server that accepts writes.
+    pub(crate) fn connect_writable(&mut self) -> Result<()> {
+        self.connect()?;
+        match &self.link {
+            Some(link) if link.is_read_only() => {
+                self.close();
+                Err(Error::new(ErrorKind::ReadOnlyServer, "the server does not accept writes yet").transient(true))
+            }
+            _ => Ok(()),
         }
     }
 
     /// Opens a connection unless there is one that works, as far as can be told without a round trip.
     pub(crate) fn connect(&mut self) -> Result<()> {
-        if self.link.as_ref().is_some_and(Link::usable) {
-            match self.enroll() {
+        if let Some(link) = self.link.as_mut().filter(|link| link.usable()) {
+            match self.recorder.enroll(link) {
                 // It did not work.
                 Err(error) if error.kind() == ErrorKind::ConnectionLost => {}
                 enrolled => return enrolled,
             }
         }
         self.close();
-        let link = Link::open(&self.settings)?;
+        let mut link = Link::open(&self.settings)?;
         span::opened(&self.settings, &self.counters, link.conn());
+        self.recorder.enroll(&mut link)?;
         self.link = Some(link);
-        self.enroll().inspect_err(|_| self.close())
+        Ok(())
     }
 
     pub(crate) fn close(&mut self) {
@@ -106,11 +99,23 @@ impl Session {
         Ok(link.ping()?)
     }
 
-    /// `raw`: the result goes to a caller who may drop it half read, and an error in its rest with it.
+    pub(crate) fn install_ledger(&mut self) -> Result<()> {
+        self.connect()?;
+        let Some(link) = &mut self.link else { return Err(closed()) };
+        Recorder::install(&self.settings, link)
+    }
+
+    /// Begins a transaction: its first statement does so on the server.
+    pub(crate) fn begin(&mut self, options: TxOptions) {
+        self.state.begin(options);
+        self.faulted = None;
+    }
+
+    /// `raw`: the driver's result goes to a caller who may drop it half read, and an error in its rest with it.
     pub(crate) fn query(&mut self, sql: &str, raw: bool) -> mysql::Result<QueryResult<'_, '_, '_, Text>> {
         let kind = kind::of(sql);
-        self.execute(move |link, state| {
-            state.watch(link, kind, raw)?;
+        self.execute(raw, move |link, state| {
+            admit(link, state, kind, raw)?;
             statement!("db_core.statement", { db.query.text = text(sql) }, "query");
             link.conn_mut()?.query_iter(sql)
         })
@@ -123,14 +128,14 @@ impl Session {
         raw: bool,
     ) -> mysql::Result<QueryResult<'_, '_, '_, Binary>> {
         if self.state.statements == 0 {
-            self.state.spare.keep(&params);
+            self.state.resend.keep(&params);
         }
         let mut params = Some(params);
-        self.execute(move |link, state| {
+        self.execute(raw, move |link, state| {
             let (statement, kind) = prepared::resolve(link, statement)?;
-            state.watch(link, kind, raw)?;
+            admit(link, state, kind, raw)?;
             // The second time, those that were kept. Parameters too large to keep are sent once.
-            let params = params.take().or_else(|| state.spare.again()).ok_or_else(mysql::Error::server_disconnected)?;
+            let params = params.take().or_else(|| state.resend.again()).ok_or_else(mysql::Error::server_disconnected)?;
             link.conn_mut()?.exec_iter(statement.as_ref(), params)
         })
     }
@@ -138,8 +143,8 @@ impl Session {
     /// Executes a statement that is known to be this connection's.
     fn exec_own(&mut self, statement: &Statement, kind: StatementKind, params: Params) -> mysql::Result<QueryResult<'_, '_, '_, Binary>> {
         let mut params = Some(params);
-        self.execute(move |link, state| {
-            state.watch(link, kind, false)?;
+        self.execute(false, move |link, state| {
+            admit(link, state, kind, false)?;
             let params = params.take().ok_or_else(mysql::Error::server_disconnected)?;
             link.conn_mut()?.exec_iter(statement, params)
         })
@@ -151,15 +156,8 @@ impl Session {
         P: Into<Params>,
         I: IntoIterator<Item = P>,
     {
-        let (statement, kind) = self.execute(|link, _| prepared::resolve(link, statement).map(|(s, kind)| (s.into_owned(), kind)))?;
-        if statement.num_columns() == 0 && kind == StatementKind::Plain {
-            // Preparing may have opened another connection.
-            self.settle();
-            // Each reply is a single packet: there is no rest for the driver to lose an error in.
-            let Some(link) = &mut self.link else { return Err(closed().into()) };
-            let result = link.conn_mut().and_then(|conn| conn.exec_batch(&statement, params));
-            return self.note(result);
-        }
+        let (statement, kind) =
+            self.execute(false, |link, _| prepared::resolve(link, statement).map(|(s, kind)| (s.into_owned(), kind)))?;
         for params in params {
             self.fold(|session| session.exec_own(&statement, kind, params.into()), (), |(), _| Ok(()))?;
         }
@@ -167,24 +165,39 @@ impl Session {
     }
 
     pub(crate) fn prepare(&mut self, sql: &str) -> mysql::Result<Statement> {
-        self.execute(move |link, _| prepared::prepare(link, sql))
+        self.execute(false, move |link, _| prepared::prepare(link, sql))
     }
 
     pub(crate) fn close_statement(&mut self, statement: &Statement) -> mysql::Result<()> {
-        self.execute(move |link, _| prepared::close(link, statement))
+        self.execute(false, move |link, _| prepared::close(link, statement))
     }
 
     /// Folds the rows of the first result, and reads all that follows for the errors in it.
+    ///
+    /// A panic of `step` does not keep the rest from being read: it goes on once all errors are known.
     pub(crate) fn fold<T: Protocol, U>(
         &mut self,
         start: impl FnOnce(&mut Session) -> mysql::Result<QueryResult<'_, '_, '_, T>>,
         init: U,
         step: impl FnMut(U, Row) -> mysql::Result<U>,
     ) -> mysql::Result<U> {
-        self.state.reading = true;
-        let read = start(self).and_then(|result| read_all(result, init, step));
-        self.state.reading = false;
-        self.note(read)
+        let read = match start(self) {
+            Ok(result) => read_all(result, init, step),
+            Err(error) => return Err(error),
+        };
+        let read = read.map_err(|error| self.state.met(error))?;
+        self.notice_session_change();
+        match read {
+            Folded::Value(value) => Ok(value),
+            Folded::Refused(error) => Err(error),
+            Folded::Panicked(panic) => resume_unwind(panic),
+        }
+    }
+
+    /// The last reply may say that the session has changed: by a trigger, for instance, of which the statement's text knows nothing.
+    fn notice_session_change(&mut self) {
+        let link = self.fresh.as_ref().or(self.link.as_ref());
+        self.state.session_changed |= link.is_some_and(Link::session_changed);
     }
 
     pub(crate) fn conn(&self) -> Option<&mysql::Conn> {
@@ -193,54 +206,51 @@ impl Session {
 
     /// Runs one statement. The first one of a transaction is sent again if its connection turns out to be dead: what it
     /// did, if it was executed at all, went with its session, and there was nothing else to lose.
-    fn execute<'s, R: 's>(&'s mut self, mut run: impl FnMut(&'s mut Link, &mut State) -> mysql::Result<R>) -> mysql::Result<R> {
+    fn execute<'s, R: 's>(
+        &'s mut self,
+        raw: bool,
+        mut run: impl FnMut(&'s mut Link, &mut State) -> mysql::Result<R>,
+    ) -> mysql::Result<R> {
         self.settle();
         let Self { settings, counters, link, fresh, state, faulted, .. } = self;
-        if let Some(doom) = &state.doom {
-            return Err(doom.clone().into());
+        if let Some(cause) = state.cause() {
+            return Err(cause.clone().into());
         }
         let first = state.statements == 0;
-        state.statements += 1;
+        state.count_statement();
         // `link` stays borrowed for as long as the result, on every path: a second try needs a place of its own.
-        let error = match link.as_mut().ok_or_else(|| closed().into()).and_then(|link| {
-            state.precede(link)?;
-            caught(|| run(link, state))
-        }) {
+        let result = match link.as_mut() {
+            Some(link) => attempt(link, state, raw, &mut run),
+            None => Err(closed().into()),
+        };
+        let error = match result {
             Ok(result) => return Ok(result),
             Err(error) => error,
         };
-        if !first || state.may_have_committed || !went_with_its_session(&error) {
-            state.note(&error);
-            return Err(error);
+        if !first || state.may_have_committed() || !went_with_its_session(&error) {
+            return Err(state.met(error));
         }
         faulted.get_or_insert_with(Instant::now);
         event!(
             info,
             "db_core.resend",
             { error.type = ?ErrorKind::ConnectionLost },
-            "the connection was found dead by a transaction's first statement, which is sent again"
+            "the first statement of a transaction met a closed connection, and is sent again on a new one"
         );
         state.start_over();
         let again = Link::open(settings).map_err(mysql::Error::from).and_then(|opened| {
             span::opened(settings, counters, opened.conn());
-            let link = fresh.insert(opened);
-            state.precede(link)?;
-            caught(|| run(link, state))
+            attempt(fresh.insert(opened), state, raw, &mut run)
         });
-        again.inspect_err(|error| state.note(error))
+        again.map_err(|error| state.met(error))
     }
 
-    fn note<R>(&mut self, result: mysql::Result<R>) -> mysql::Result<R> {
-        result.inspect_err(|error| self.state.note(error))
-    }
-
-    /// The connection is the new transaction's.
-    pub(crate) fn begin(&mut self, options: TxOptions) {
-        self.state.begin(options);
-    }
-
-    /// Whether a part with these options can run inside the open transaction.
-    pub(crate) fn admits(&self, options: &TxOptions) -> Result<()> {
+    /// Whether a nested call with these options can run inside the open transaction.
+    fn check_nested(&self, options: &TxOptions) -> Result<()> {
+        if !self.state.is_this_threads() {
+            let message = "the transaction belongs to another thread; begin one on a fork of the database";
+            return Err(Error::new(ErrorKind::AlreadyInTransaction, message));
+        }
         match options.isolation {
             Some(level) if self.state.options.isolation != Some(level) => {
                 let message =
@@ -251,20 +261,75 @@ impl Session {
         }
     }
 
-    /// Keeps a fault that the body's own error knew of, since it came with a row that was streamed.
-    pub(crate) fn learn(&mut self, fault: impl FnOnce() -> Option<Error>) {
-        if self.state.doom.is_none() && self.state.guarded.is_some() {
-            self.state.doom = fault().filter(Error::is_transient);
+    /// Enters a nested call. What is returned has to be handed to [`leave_nested`](Self::leave_nested).
+    pub(crate) fn enter_nested(&mut self, options: &TxOptions) -> Result<Nested> {
+        self.check_nested(options)?;
+        // A savepoint clears an abort where a group has several primaries: there every nested call joins.
+        let savepoint = !options.join && !self.link.as_ref().is_some_and(Link::is_multi_primary);
+        let read_only = options.read_only && !self.state.options.read_only;
+        self.state.enter(savepoint, read_only);
+        Ok(Nested { savepoint, read_only })
+    }
+
+    /// Leaves a nested call. `undo`: its work is not to be committed. Returns why nothing of the transaction can be committed any more,
+    /// or nothing of the call, if the body did not say so itself.
+    pub(crate) fn leave_nested(&mut self, nested: Nested, undo: bool) -> Option<Error> {
+        self.settle();
+        let Nested { savepoint, read_only } = nested;
+        let cause = self.state.cause().cloned();
+        let undo = undo || cause.is_some();
+        match (savepoint, undo) {
+            (true, true) => self.undo(read_only),
+            (true, false) => self.state.leave(read_only),
+            (false, undone) => self.state.leave_joined(read_only, undone),
+        }
+        cause
+    }
+
+    /// A panic of the caller's own code, in the middle of a nested call's end: what belongs to the call cannot be told apart any more.
+    pub(crate) fn abort_nested(&mut self, nested: Nested) {
+        let message = "a panic interrupted the end of a nested call, and was caught inside the transaction";
+        self.state.abort(Error::new(ErrorKind::RollbackOnly, message));
+        self.leave_nested(nested, true);
+    }
+
+    /// Undoes the innermost nested transaction.
+    fn undo(&mut self, read_only: bool) {
+        let level = match self.state.leave_undone(read_only) {
+            Left::To(level) => level,
+            Left::Unknown => return,
+        };
+        if !self.state.can_be_undone(level) {
+            return;
+        }
+        let Some(link) = &mut self.link else { return };
+        if let Err(error) = link.verify() {
+            self.state.met(error);
+            return;
+        }
+        match link.packet(&[&format!("ROLLBACK TO SAVEPOINT {}", state::savepoint(level))]) {
+            Ok(_) => self.state.was_undone(level),
+            Err(failed) if failed.is_missing_savepoint(0) => drop(self.state.ended_unseen()),
+            Err(failed) => {
+                let cause = Error::seen(&failed.error);
+                self.state.met(failed.error);
+                // Refused for whatever reason: the work is still there, and must not be committed.
+                self.state.abort(cause);
+            }
         }
     }
 
-    pub(crate) fn aftermath(&self) -> Aftermath {
-        let state = &self.state;
-        Aftermath { fault: state.doom.clone(), committed: (state.committed && !state.options.read_only) || state.may_have_committed }
+    /// Keeps a fault that the body's own error knew of: it came with a row of a result that the driver handed out.
+    pub(crate) fn learn_from_body(&mut self, fault: impl FnOnce() -> Option<Error>) {
+        if self.state.cause().is_none() && self.state.sentinel.unread()
+            && let Some(fault) = fault().filter(Error::is_transient)
+        {
+            self.state.abort(fault);
+        }
     }
 
     /// No result borrows a link any more: the fresh one, if there is one, takes the other's place.
-    pub(crate) fn settle(&mut self) {
+    fn settle(&mut self) {
         if let Some(fresh) = self.fresh.take()
             && let Some(mut dead) = self.link.replace(fresh)
         {
@@ -273,7 +338,7 @@ impl Session {
         if self.link.as_ref().is_some_and(Link::inherited) {
             self.link = None;
             let message = "the transaction was begun in the parent process, which alone can go on with it";
-            self.state.doom.get_or_insert_with(|| Error::new(ErrorKind::ConnectionLost, message));
+            self.state.abort(Error::new(ErrorKind::ConnectionLost, message));
         }
         if self.state.lost
             && let Some(mut link) = self.link.take()
@@ -283,24 +348,88 @@ impl Session {
     }
 }
 
-/// Reads every row of every result. The server's first error is the outcome; then the first row that `step` refused.
+/// A nested call under way.
+#[derive(Clone, Copy)]
+pub(crate) struct Nested {
+    savepoint: bool,
+    read_only: bool,
+}
+
+/// Sends what has to come before the next statement.
+fn open(link: &mut Link, state: &mut State) -> mysql::Result<()> {
+    if state.is_opened() {
+        return Ok(());
+    }
+    let statements = state.opening();
+    let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
+    link.packet(&statements).map_err(|failed| failed.error)?;
+    state.was_opened();
+    Ok(())
+}
+
+/// Refuses a statement, or does what has to be done before it is sent.
+fn admit(link: &mut Link, state: &mut State, kind: StatementKind, raw: bool) -> mysql::Result<()> {
+    if let Some(sentinel) = state.admit(kind, raw)? {
+        link.packet(&[sentinel]).map_err(|failed| failed.error)?;
+        state.sentinel_set();
+    }
+    state.sending(kind, raw);
+    Ok(())
+}
+
+/// Sends a statement of the body, and what has to come before it.
+///
+/// A panic of a handler for LOCAL INFILE is its author's, and goes on to the caller. Any other is the driver's, and becomes an error.
+fn attempt<'l, R>(
+    link: &'l mut Link,
+    state: &mut State,
+    raw: bool,
+    run: impl FnOnce(&'l mut Link, &mut State) -> mysql::Result<R>,
+) -> mysql::Result<R> {
+    link.verify()?;
+    open(link, state)?;
+    link.hands_out(raw);
+    match catch_unwind(AssertUnwindSafe(|| run(link, state))) {
+        Ok(result) => result,
+        Err(panic) if state.reads_local_file() => {
+            let message = "the handler for LOCAL INFILE panicked, which was caught inside the transaction";
+            state.lose(Error::new(ErrorKind::RollbackOnly, message));
+            resume_unwind(panic)
+        }
+        Err(_) => Err(driver_panicked()),
+    }
+}
+
+/// What became of the rows of a result, all of which were read.
+enum Folded<U> {
+    Value(U),
+    /// By the caller's step.
+    Refused(mysql::Error),
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// Reads every row of every result. `Err`: the server's first error.
 fn read_all<T: Protocol, U>(
     result: QueryResult<'_, '_, '_, T>,
     init: U,
     mut step: impl FnMut(U, Row) -> mysql::Result<U>,
-) -> mysql::Result<U> {
+) -> mysql::Result<Folded<U>> {
     let mut reply = Reply::new(result);
-    let mut folded = Ok(init);
+    let mut folded = Folded::Value(init);
     let mut first = true;
     while reply.next_result()? {
         while let Some(row) = reply.next_row()? {
-            if first {
-                folded = folded.and_then(|so_far| step(so_far, row));
+            if first && let Folded::Value(so_far) = folded {
+                folded = match catch_unwind(AssertUnwindSafe(|| step(so_far, row))) {
+                    Ok(Ok(value)) => Folded::Value(value),
+                    Ok(Err(error)) => Folded::Refused(error),
+                    Err(panic) => Folded::Panicked(panic),
+                };
             }
         }
         first = false;
     }
-    folded
+    Ok(folded)
 }
 
 /// Whether the error means that the session, and an open transaction with it, is gone for certain.
@@ -310,16 +439,7 @@ fn went_with_its_session(error: &mysql::Error) -> bool {
         return false;
     }
     let verdict = classify::statement(error);
-    verdict.after == After::Dead && verdict.kind == ErrorKind::ConnectionLost && !timed_out(error)
-}
-
-fn timed_out(error: &mysql::Error) -> bool {
-    let io = match error {
-        mysql::Error::IoError(io) => Some(io),
-        mysql::Error::CodecError(codec) => std::error::Error::source(codec).and_then(|source| source.downcast_ref::<io::Error>()),
-        _ => None,
-    };
-    io.is_some_and(|io| matches!(io.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+    verdict.after == After::Dead && verdict.kind == ErrorKind::ConnectionLost && !classify::timed_out(error)
 }
 
 fn closed() -> Error {

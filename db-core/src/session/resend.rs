@@ -1,8 +1,7 @@
-//! With what would a transaction's first statement be sent again?
+//! The parameters of a transaction's first statement, in case it has to be sent again.
 //!
-//! The driver takes a statement's parameters away. Those of the first one are kept until it is answered, in memory that
-//! is used again by the next transaction: keeping them costs no allocation.
-
+//! The driver takes the parameters of a statement away. Those of the first one are copied into memory that the next
+//! transaction uses again: keeping them costs no allocation.
 use mysql::{Params, Value};
 
 /// Larger ones are sent once.
@@ -10,7 +9,7 @@ const LARGEST: usize = 64 << 10;
 
 /// A copy of the first statement's parameters.
 #[derive(Default)]
-pub(crate) struct Spare {
+pub(super) struct Resend {
     shape: Shape,
     values: Vec<Value>,
     names: Vec<Vec<u8>>,
@@ -26,8 +25,8 @@ enum Shape {
     Named,
 }
 
-impl Spare {
-    pub(crate) fn keep(&mut self, params: &Params) {
+impl Resend {
+    pub(super) fn keep(&mut self, params: &Params) {
         self.shape = match params {
             Params::Empty => Shape::Empty,
             Params::Positional(values) if copy_values(values.iter(), &mut self.values) => Shape::Positional,
@@ -39,7 +38,7 @@ impl Spare {
         };
     }
 
-    pub(crate) fn again(&self) -> Option<Params> {
+    pub(super) fn again(&self) -> Option<Params> {
         match self.shape {
             Shape::Nothing => None,
             Shape::Empty => Some(Params::Empty),
@@ -99,22 +98,22 @@ mod tests {
         ];
         for before in &all {
             for params in &all {
-                let mut spare = Spare::default();
-                spare.keep(before);
-                spare.keep(params);
-                assert_eq!(spare.again().as_ref(), Some(params), "{params:?} after {before:?}");
+                let mut resend = Resend::default();
+                resend.keep(before);
+                resend.keep(params);
+                assert_eq!(resend.again().as_ref(), Some(params), "{params:?} after {before:?}");
             }
         }
     }
 
     #[test]
     fn what_is_too_large_is_not_kept() {
-        let mut spare = Spare::default();
+        let mut resend = Resend::default();
         for (length, kept) in [(LARGEST, true), (LARGEST + 1, false)] {
-            spare.keep(&(vec![0_u8; length],).into());
-            assert_eq!(spare.again().is_some(), kept, "{length}");
-            spare.keep(&params! { "large" => vec![0_u8; length] });
-            assert_eq!(spare.again().is_some(), kept, "{length}");
+            resend.keep(&(vec![0_u8; length],).into());
+            assert_eq!(resend.again().is_some(), kept, "{length}");
+            resend.keep(&params! { "large" => vec![0_u8; length] });
+            assert_eq!(resend.again().is_some(), kept, "{length}");
         }
     }
 }

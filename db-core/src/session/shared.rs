@@ -1,4 +1,4 @@
-//! One connection that many threads share: who has it, and is it open?
+//! A session that many threads share, behind a lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,9 +78,10 @@ impl Database {
         self.session.lock().connect()
     }
 
-    /// Opens the connection if it is not open.
-    pub(crate) fn connect(&self) -> Result<()> {
-        self.enter()?.session.connect()
+    /// Opens the connection if it is not open. `writable`: to a server that accepts writes.
+    pub(crate) fn connect(&self, writable: bool) -> Result<()> {
+        let mut entered = self.enter()?;
+        if writable { entered.session.connect_writable() } else { entered.session.connect() }
     }
 
     /// Closes the connection now, or at the end of the transaction that uses it.
@@ -92,6 +93,11 @@ impl Database {
 }
 
 impl Entered<'_> {
+    /// Says for whom the lock is held, to those who give up waiting for it.
+    pub(crate) fn is_held_for(&self, body: &'static str, since: Instant) {
+        self.database.lock.is_held_for(body, since);
+    }
+
     fn close_if_asked(&mut self) {
         if self.database.close.load(Ordering::Relaxed) && self.database.close.swap(false, Ordering::Acquire) {
             self.session.close();
@@ -101,6 +107,10 @@ impl Entered<'_> {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
+        // A panic of the caller's code, between the body and the end.
+        if self.session.is_unfinished() {
+            self.session.abandon();
+        }
         self.close_if_asked();
     }
 }

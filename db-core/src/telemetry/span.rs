@@ -10,7 +10,7 @@ use mysql::Conn;
 use crate::config::Settings;
 use crate::telemetry::event::event;
 #[cfg(feature = "tracing")]
-use crate::telemetry::event::{address, port};
+use crate::telemetry::event::{address, function, port};
 use crate::telemetry::outcome::{Cause, End, Outcome};
 use crate::telemetry::stats::Counters;
 use crate::{Error, TxOptions};
@@ -90,6 +90,10 @@ impl<'d> Watch<'d> {
             #[cfg(feature = "tracing")]
             span: listened_to(tracing::Level::INFO).then(|| retry_span(settings, counters, body)),
         }
+    }
+
+    pub(crate) fn body(&self) -> &'static str {
+        self.body
     }
 
     /// The body of a transaction is about to run.
@@ -231,52 +235,4 @@ pub(crate) fn opened(settings: &Settings, counters: &Counters, conn: &Conn) {
         },
         "connected again"
     );
-}
-
-/// `code.function.name`: the function that the body is, or is written in. `None` where that cannot be told from its type.
-#[cfg(feature = "tracing")]
-fn function(body: &'static str) -> Option<&'static str> {
-    let body = body.trim_start_matches('&').trim_start_matches("mut ");
-    match body.find("::{{closure}}") {
-        Some(closure) => Some(&body[..closure]).filter(|name| name.matches('<').count() == name.matches('>').count()),
-        // A function pointer's type is its signature.
-        None => (!body.contains(['(', ' '])).then_some(body),
-    }
-}
-
-#[cfg(all(test, feature = "tracing"))]
-mod tests {
-    use super::*;
-
-    fn name_of<F: FnOnce()>(_: F) -> &'static str {
-        std::any::type_name::<F>()
-    }
-
-    fn generic<A>(_: A) -> &'static str {
-        name_of(|| ())
-    }
-
-    struct Shop;
-
-    impl Shop {
-        fn sell(&self) -> &'static str {
-            name_of(|| ())
-        }
-    }
-
-    #[test]
-    fn a_call_is_named_by_the_function_its_body_is_written_in() {
-        fn inner() {}
-        let here = "db_core::telemetry::span::tests::a_call_is_named_by_the_function_its_body_is_written_in";
-        assert_eq!(function(name_of(|| ())), Some(here));
-        let nested = || name_of(|| ());
-        assert_eq!(function(nested()), Some(here));
-        assert_eq!(function(name_of(inner)), Some(&*format!("{here}::inner")));
-        let borrowed = &inner;
-        assert_eq!(function(name_of(borrowed)), Some(&*format!("{here}::inner")));
-        assert_eq!(function(name_of(inner as fn())), None);
-        assert_eq!(function(name_of(Box::new(inner) as Box<dyn FnOnce()>)), None);
-        assert_eq!(function(generic("")), Some("db_core::telemetry::span::tests::generic<&str>"));
-        assert_eq!(function(Shop.sell()), Some("db_core::telemetry::span::tests::Shop::sell"));
-    }
 }

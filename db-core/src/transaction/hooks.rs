@@ -1,4 +1,4 @@
-//! What is to be done once a transaction has ended?
+//! Hooks: what a body asks to be done once its transaction has ended.
 //!
 //! A hook need not be `Send`, and a `Db`, whose type a transaction shares, must be. So hooks wait in a place of the thread
 //! that runs the transaction, and a `Transaction` stays on that thread.
@@ -16,54 +16,54 @@ pub(crate) enum On {
     Rollback,
 }
 
-/// Names an outermost transaction among those of its thread.
+/// The hooks of one outermost transaction, by its number among those of its thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Owner(u64);
+pub(crate) struct Waiting(u64);
 
-struct Waiting {
-    owner: Owner,
+struct Entry {
+    transaction: Waiting,
     on: On,
     hook: Hook,
 }
 
 thread_local! {
     static NEXT: Cell<u64> = const { Cell::new(0) };
-    static WAITING: RefCell<Vec<Waiting>> = const { RefCell::new(Vec::new()) };
+    static WAITING: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Owner {
+impl Waiting {
     pub(crate) fn new() -> Self {
-        Self(NEXT.replace(NEXT.get() + 1))
+        Self(NEXT.try_with(|next| next.replace(next.get() + 1)).unwrap_or_default())
     }
 
     pub(crate) fn add(self, on: On, hook: Hook) {
-        WAITING.with_borrow_mut(|waiting| waiting.push(Waiting { owner: self, on, hook }));
+        with(|waiting| waiting.push(Entry { transaction: self, on, hook }));
     }
 
     /// Where the hooks of a scope that begins now will start.
     pub(crate) fn mark(self) -> usize {
-        WAITING.with_borrow(Vec::len)
+        with(|waiting| waiting.len()).unwrap_or_default()
     }
 
     /// Forgets the hooks a scope has added since its mark.
     pub(crate) fn forget_since(self, mark: usize) {
-        let gone = take(|position, waiting| position >= mark && waiting.owner == self);
+        let gone = take(|position, waiting| position >= mark && waiting.transaction == self);
         // What a hook has captured may use this module when it is dropped, so it is dropped last.
         drop(gone);
     }
 
     /// The hooks that waited for this end, in the order they were added; the others are forgotten.
     pub(crate) fn take(self, on: Option<On>) -> Vec<Hook> {
-        if WAITING.with_borrow(Vec::is_empty) {
+        if with(|waiting| waiting.is_empty()).unwrap_or(true) {
             return Vec::new();
         }
-        let ended = take(|_, waiting| waiting.owner == self);
+        let ended = take(|_, waiting| waiting.transaction == self);
         ended.into_iter().filter(|waiting| Some(waiting.on) == on).map(|waiting| waiting.hook).collect()
     }
 }
 
-fn take(mut which: impl FnMut(usize, &Waiting) -> bool) -> Vec<Waiting> {
-    WAITING.with_borrow_mut(|waiting| {
+fn take(mut which: impl FnMut(usize, &Entry) -> bool) -> Vec<Entry> {
+    with(|waiting| {
         let mut position = 0;
         waiting
             .extract_if(.., |each| {
@@ -72,6 +72,12 @@ fn take(mut which: impl FnMut(usize, &Waiting) -> bool) -> Vec<Waiting> {
             })
             .collect()
     })
+    .unwrap_or_default()
+}
+
+/// `None` at the end of a thread, once its thread-locals are gone: a transaction still works there, and its hooks are dropped.
+fn with<R>(f: impl FnOnce(&mut Vec<Entry>) -> R) -> Option<R> {
+    WAITING.try_with(|waiting| f(&mut waiting.borrow_mut())).ok()
 }
 
 /// Runs every hook, also after one that panics; the first panic goes on afterwards.

@@ -1,25 +1,24 @@
-//! Where can a transaction start from?
+//! `Scope` and `Transaction`: what a transaction starts from, and one that is open.
 
 pub(crate) mod hooks;
 mod queryable;
 pub(crate) mod retry_loop;
+mod run;
 
 use std::any::type_name_of_val;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::thread;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use self::hooks::{On, Waiting};
+use self::retry_loop::Call;
+use self::run::Done;
 use crate::session::Session;
 use crate::session::shared::Database;
-use crate::telemetry::event::event;
-use crate::telemetry::outcome::{Cause, End};
 use crate::telemetry::span::Watch;
-use crate::transaction::hooks::{On, Owner};
-use crate::transaction::retry_loop::Call;
 use crate::{Attempt, Error, ErrorKind, Result, RetryPolicy, TxOptions};
 
 /// What a transaction can start from: a [`Db`](crate::Db), or a [`Transaction`] that is open already.
@@ -37,7 +36,7 @@ enum Inner<'a> {
 struct Open<'a> {
     session: &'a mut Session,
     database: usize,
-    owner: Owner,
+    waiting: Waiting,
 }
 
 /// An open transaction, or a scope inside one.
@@ -50,7 +49,7 @@ struct Open<'a> {
 pub struct Transaction<'a> {
     scope: Scope<'a>,
     rollback_only: bool,
-    owner: Owner,
+    waiting: Waiting,
     /// Hooks wait in a place of this thread.
     _thread: PhantomData<*const ()>,
 }
@@ -213,86 +212,7 @@ fn outermost<T, E: From<Error>>(
     inspect: impl Fn(&E) -> Option<Error>,
     body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
-    let mut entered = database.enter().inspect_err(|error| watch.failed(error))?;
-    let session = &mut *entered.session;
-    if let Err(error) = session.connect() {
-        retry_loop::saw_unreachable(database, &error);
-        watch.failed(&error);
-        return Err(error.into());
-    }
-    session.begin(*options);
-    let owner = Owner::new();
-    let began = watch.attempt();
-    let (outcome, rollback_only) = Transaction::run(session, database.id(), owner, body);
-    let mut on = Some(On::Rollback);
-    let end;
-    let outcome = match outcome {
-        Ok(Ok(value)) if rollback_only => {
-            session.roll_back();
-            // What cannot be undone is said, even to a caller who was to get an `Ok`.
-            let broken = session.state.doom.take_if(|doom| doom.kind() == ErrorKind::ImplicitCommit);
-            end = broken.as_ref().map_or(End::rolled_back(None), |broken| End::failed(Cause::of(broken)));
-            Ok(broken.map_or(Ok(value), |broken| Err(E::from(broken))))
-        }
-        Ok(Ok(value)) => match session.commit() {
-            Ok(()) => {
-                on = Some(On::Commit);
-                end = End::COMMITTED;
-                Ok(Ok(value))
-            }
-            Err(error) => {
-                // Neither end is known to have been the end.
-                on = on.filter(|_| !error.is_commit_unknown());
-                end = End::not_committed(&error);
-                Ok(Err(E::from(error)))
-            }
-        },
-        Ok(Err(error)) => {
-            session.learn(|| inspect(&error));
-            session.roll_back();
-            end = match &session.state.doom {
-                Some(doom) => End::failed(Cause::of(doom)),
-                None => {
-                    End::rolled_back(Some(watch.heard().then(|| inspect(&error)).flatten().map_or(Cause::Opaque, |seen| Cause::of(&seen))))
-                }
-            };
-            Ok(Err(error))
-        }
-        Err(panic) => {
-            session.roll_back();
-            end = End::rolled_back(Some(Cause::Panic));
-            Err(panic)
-        }
-    };
-    retry_loop::saw_end(database, session.aftermath());
-    watch.faulted(session.faulted.take());
-    let connection = if watch.heard() { session.conn().map(mysql::Conn::connection_id) } else { None };
-    let doom = session.state.doom.as_ref().map(Cause::of);
-    // Hooks run outside of the lock, and so does whoever listens.
-    drop(entered);
-    watch.attempted(began, connection, end);
-    if let Some(doom) = doom {
-        event!(
-            info,
-            "db_core.doom",
-            { error.type = %doom, db.response.status_code = doom.code().map(tracing::field::display), db_core.connection_id = connection },
-            "nothing of the transaction could be committed"
-        );
-    }
-    let mut hooks = owner.take(on);
-    if on == Some(On::Rollback) && outcome.is_ok() {
-        hooks = retry_loop::keep_hooks(database, hooks);
-    }
-    match outcome {
-        Ok(result) => {
-            hooks::run(hooks);
-            result
-        }
-        Err(panic) => {
-            hooks::run_while_panicking(hooks);
-            resume_unwind(panic)
-        }
-    }
+    run::outermost(database, options, watch, inspect, |session, waiting| Transaction::run(session, database.id(), waiting, body))
 }
 
 fn nested<T, E: From<Error>>(
@@ -302,59 +222,30 @@ fn nested<T, E: From<Error>>(
     body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
     let mut open = open_here(open)?;
-    let Open { session, database, owner } = &mut *open;
-    session.admits(options)?;
-    let mark = owner.mark();
-    if !options.join {
-        session.state.enter_scope();
-    }
-    let (outcome, rollback_only) = Transaction::run(session, *database, *owner, body);
-    if let Ok(Err(error)) = &outcome {
-        session.learn(|| inspect(error));
-    }
-    let undone = rollback_only || !matches!(outcome, Ok(Ok(_)));
-    match (options.join, undone) {
-        (false, true) => session.undo_scope(),
-        (false, false) => session.leave_scope(),
-        (true, true) => session.state.rollback_only = true,
-        (true, false) => {}
-    }
-    if undone {
-        owner.forget_since(mark);
-    }
-    match outcome {
-        // A body may swallow the error that doomed the transaction; its caller shall not believe it.
-        Ok(Ok(value)) => session.state.doom.clone().map_or(Ok(value), |doom| Err(doom.into())),
-        Ok(Err(error)) => Err(error),
-        Err(panic) => {
-            drop(open);
-            resume_unwind(panic)
-        }
-    }
+    let Open { session, database, waiting } = &mut *open;
+    let database = *database;
+    run::nested(session, database, *waiting, options, inspect, |session, waiting| Transaction::run(session, database, waiting, body))
 }
 
-/// The transaction's session, if it is this thread's to use now.
+/// The transaction's session, if nothing inside it is using it.
 fn open_here<'m, 'a>(open: &'m Mutex<Open<'a>>) -> Result<MutexGuard<'m, Open<'a>>> {
-    let refused = |message| Err(Error::new(ErrorKind::AlreadyInTransaction, message));
-    match open.try_lock() {
-        Some(open) if open.session.state.owner == thread::current().id() => Ok(open),
-        Some(_) => refused("the transaction belongs to another thread; begin one on a fork of the database"),
-        None => refused("a part of the transaction is running; inside it, use the part's own `tx`"),
-    }
+    open.try_lock().ok_or_else(|| {
+        let message = "a nested transaction is running; inside it, use its own `tx`";
+        Error::new(ErrorKind::AlreadyInTransaction, message)
+    })
 }
 
 impl<'a> Transaction<'a> {
-    /// Runs the body, and tells how it ended and whether it asked for a rollback.
     fn run<T, E>(
         session: &'a mut Session,
         database: usize,
-        owner: Owner,
+        waiting: Waiting,
         body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
-    ) -> (thread::Result<Result<T, E>>, bool) {
-        let scope = Scope(Inner::Open(Mutex::new(Open { session, database, owner })));
-        let mut tx = Transaction { scope, rollback_only: false, owner, _thread: PhantomData };
+    ) -> Done<T, E> {
+        let scope = Scope(Inner::Open(Mutex::new(Open { session, database, waiting })));
+        let mut tx = Transaction { scope, rollback_only: false, waiting, _thread: PhantomData };
         let outcome = catch_unwind(AssertUnwindSafe(|| body(&mut tx)));
-        (outcome, tx.rollback_only)
+        Done { outcome, rollback_only: tx.rollback_only }
     }
 
     pub(crate) fn session(&mut self) -> &mut Session {
@@ -378,7 +269,7 @@ impl<'a> Transaction<'a> {
     ///
     /// The hook of a part goes with the part: if that is undone, it is dropped. A hook that panics does not keep the others from running.
     pub fn after_commit(&mut self, hook: impl FnOnce() + 'static) {
-        self.owner.add(On::Commit, Box::new(hook));
+        self.waiting.add(On::Commit, Box::new(hook));
     }
 
     /// Runs `hook` once the outermost transaction is rolled back: after the lock has been released, and not for an attempt that is replayed.
@@ -386,7 +277,7 @@ impl<'a> Transaction<'a> {
     ///
     /// The hook of a part goes with the part: if that is undone, it is dropped. A hook that panics does not keep the others from running.
     pub fn after_rollback(&mut self, hook: impl FnOnce() + 'static) {
-        self.owner.add(On::Rollback, Box::new(hook));
+        self.waiting.add(On::Rollback, Box::new(hook));
     }
 }
 

@@ -1,120 +1,144 @@
-//! One call, run again for as long as that is safe and of use. The only loop around a body, and the only sleep of the crate.
+//! The retry loop: the only loop around a body.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use crate::retry::policy::{Attempt, Failure, Next, Progress, RetryPolicy};
-use crate::session::Aftermath;
+use crate::retry::attempts::{self, Mark, Met};
+use crate::retry::pace::{Pace, pause};
+use crate::retry::policy::{Attempt, Failure, RetryPolicy};
 use crate::session::shared::Database;
+use crate::session::{Ended, Ending};
 use crate::telemetry::event::event;
 use crate::telemetry::outcome::{Cause, End};
 use crate::telemetry::span::Watch;
 use crate::transaction::hooks::{self, Hook};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
-/// An attempt under way on this thread, and what its transactions have told of it.
-struct Frame {
-    database: usize,
-    attempt: Attempt,
-    seen: Seen,
-}
-
+/// What the transactions of an attempt have told of it.
 #[derive(Default)]
 struct Seen {
+    /// The last fault on the attempt's database.
     fault: Option<Error>,
-    /// No transaction could begin, since no connection was to be had.
+    /// No transaction could begin, since there was no connection to be had.
     unreachable: bool,
-    /// A replay would do again what is, or may be, in the database.
-    committed: bool,
-    /// Hooks of rolled back transactions. They run once it is certain that there is no replay.
+    /// The last error that a statement on the attempt's database met, whatever it was.
+    last_error: Option<Error>,
+    /// The driver handed out results, so that the body may know of a fault that the session does not.
+    handed_out: bool,
+    /// Time spent on resolving a lost COMMIT, which no retry is charged for.
+    resolving: Duration,
+    /// Hooks that run once it is certain that the attempt is not repeated.
     hooks: Vec<Hook>,
+}
+
+struct Frame {
+    database: usize,
+    seen: Seen,
 }
 
 thread_local! {
     static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Takes its frame away, also when the body panics.
-struct Running;
+/// `None` at the end of a thread, once its thread-locals are gone.
+fn with_frames<R>(f: impl FnOnce(&mut Vec<Frame>) -> R) -> Option<R> {
+    FRAMES.try_with(|frames| f(&mut frames.borrow_mut())).ok()
+}
+
+/// An attempt under way. Also a panic of the body takes it away.
+struct Running(Option<Mark>);
 
 impl Running {
-    fn begin(database: &Database, attempt: Attempt) -> Self {
-        let frame = Frame { database: database.id(), attempt, seen: Seen::default() };
-        FRAMES.with_borrow_mut(|frames| frames.push(frame));
-        Self
+    fn begin(database: &Database, attempt: Attempt, met: Vec<Met>) -> Self {
+        let mark = Mark::begin(database.id(), attempt, met);
+        with_frames(|frames| frames.push(Frame { database: database.id(), seen: Seen::default() }));
+        Self(Some(mark))
     }
 
-    fn end(self) -> Seen {
-        std::mem::forget(self);
-        pop().unwrap_or_default()
+    fn end(mut self) -> (attempts::Past, Seen) {
+        let past = self.0.take().map(Mark::end).unwrap_or_default();
+        (past, pop())
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(seen) = pop() {
-            hooks::run_while_panicking(seen.hooks);
+        if let Some(mark) = self.0.take() {
+            drop(mark);
+            hooks::run_while_panicking(pop().hooks);
         }
     }
 }
 
-fn pop() -> Option<Seen> {
-    FRAMES.with_borrow_mut(|frames| frames.pop()).map(|frame| frame.seen)
+fn pop() -> Seen {
+    with_frames(Vec::pop).flatten().map(|frame| frame.seen).unwrap_or_default()
 }
 
-fn on_frame<R>(database: &Database, f: impl FnOnce(&mut Frame) -> R) -> Option<R> {
-    FRAMES.with_borrow_mut(|frames| frames.iter_mut().rev().find(|frame| frame.database == database.id()).map(f))
-}
-
-/// The attempt that errors arise in: 1 outside of every retry.
-pub(crate) fn current_attempt() -> u32 {
-    FRAMES.with_borrow(|frames| frames.last().map_or(1, |frame| frame.attempt.number()))
+fn on_frame(database: &Database, f: impl FnOnce(&mut Seen)) {
+    with_frames(|frames| {
+        if let Some(frame) = frames.iter_mut().rev().find(|frame| frame.database == database.id()) {
+            f(&mut frame.seen);
+        }
+    });
 }
 
 /// The attempt a function is told that was called inside a transaction of `database`.
 pub(crate) fn attempt_of(database: usize) -> Attempt {
-    FRAMES.with_borrow(|frames| {
-        frames.iter().rev().find(|frame| frame.database == database).map_or_else(Attempt::only, |frame| frame.attempt)
-    })
+    attempts::of(database).unwrap_or_else(Attempt::only)
 }
 
-/// A transaction could not begin.
+/// A transaction, or another use of the connection, could not begin.
 pub(crate) fn saw_unreachable(database: &Database, error: &Error) {
-    if error.is_transient() {
-        on_frame(database, |frame| {
-            frame.seen.fault = Some(error.clone());
-            frame.seen.unreachable = true;
+    if error.passes() {
+        on_frame(database, |seen| {
+            seen.fault = Some(error.clone());
+            seen.unreachable = true;
         });
     }
 }
 
-/// A transaction has ended.
-pub(crate) fn saw_end(database: &Database, aftermath: Aftermath) {
-    on_frame(database, |frame| {
-        frame.seen.committed |= aftermath.committed;
-        frame.seen.unreachable = false;
-        frame.seen.fault = aftermath.fault;
+/// A transaction has ended. Returns the hooks that are to run now.
+pub(super) fn saw_end(database: &Database, ended: &Ended, hooks: Vec<Hook>, panicked: bool) -> Vec<Hook> {
+    if ended.spent {
+        attempts::spend_all();
+    }
+    on_frame(database, |seen| {
+        seen.unreachable = false;
+        seen.handed_out |= ended.handed_out;
+        seen.resolving += ended.resolving;
+        if ended.fault.is_some() {
+            seen.fault.clone_from(&ended.fault);
+        }
+        if ended.last_error.is_some() {
+            seen.last_error.clone_from(&ended.last_error);
+        }
     });
-}
-
-/// The hooks of a transaction that was rolled back: kept while a replay is possible, else given back to be run.
-pub(crate) fn keep_hooks(database: &Database, hooks: Vec<Hook>) -> Vec<Hook> {
-    if hooks.is_empty() {
+    if hooks.is_empty() || panicked || ended.ending == Ending::Committed || !attempts::any_repeatable() {
         return hooks;
     }
+    keep(hooks)
+}
+
+/// Keeps hooks with the innermost attempt, until it is certain that what they belong to is not repeated.
+fn keep(hooks: Vec<Hook>) -> Vec<Hook> {
     let mut hooks = Some(hooks);
-    on_frame(database, |frame| frame.seen.hooks.extend(hooks.take().unwrap_or_default()));
+    with_frames(|frames| {
+        if let Some(frame) = frames.last_mut() {
+            frame.seen.hooks.extend(hooks.take().unwrap_or_default());
+        }
+    });
     hooks.unwrap_or_default()
 }
 
-/// Whether a run on `database` that was begun here could itself be replayed as a whole.
-fn outer_replays(database: &Database) -> Option<Attempt> {
-    on_frame(database, |frame| (!frame.seen.committed).then_some(frame.attempt)).flatten()
+/// Runs the hooks of an attempt that is not repeated, unless one around it may be.
+fn run_hooks(hooks: Vec<Hook>) {
+    let hooks = if !hooks.is_empty() && attempts::any_repeatable() { keep(hooks) } else { hooks };
+    hooks::run(hooks);
 }
 
 /// What is run again and again.
 pub(crate) struct Call<'w, F, I> {
-    /// One run.
+    /// One attempt.
     pub(crate) body: F,
     /// Looks for a fault in the body's own error.
     pub(crate) inspect: I,
@@ -122,7 +146,7 @@ pub(crate) struct Call<'w, F, I> {
 }
 
 impl<F, I> Call<'_, F, I> {
-    /// A transaction tells of its runs, and of how they end, itself.
+    /// A transaction tells of its attempts, and of how they end, itself.
     fn began(&self) {
         if !self.watch.is_transaction {
             self.watch.run();
@@ -143,67 +167,93 @@ impl<F, I> Call<'_, F, I> {
     }
 }
 
+/// Opens the connection before the next attempt. `writable`: to a server that accepts writes.
+fn reconnect_once(database: &Database, attempt: Attempt, met: &mut Vec<Met>, writable: bool) -> Result<()> {
+    // An error that is made here belongs to the attempt that is waited for.
+    let waiting = Running::begin(database, attempt, std::mem::take(met));
+    let connected = database.connect(writable);
+    *met = waiting.end().0.met;
+    connected
+}
+
 pub(crate) fn drive<T, E, F, I>(database: &Database, policy: &RetryPolicy, mut call: Call<'_, F, I>) -> Result<T, E>
 where
     E: From<Error>,
     F: FnMut(Attempt) -> Result<T, E>,
     I: Fn(&E) -> Option<Error>,
 {
-    // Inside another retry that can still replay this one too, once is enough: never three times three.
-    if let Some(attempt) = outer_replays(database) {
+    // Inside another retry that can still repeat this one too, once is enough: never three times three.
+    if let Some(attempt) = attempts::repeatable(database.id()) {
         call.began();
         let result = (call.body)(attempt);
         call.ended(result.as_ref().err(), None);
         return result;
     }
     let mut pace = Pace::new(*policy);
-    let began = pace.began;
     let mut runs = 0;
-    let mut reconnect = false;
+    let mut met = Vec::new();
+    let mut reconnect = None;
+    // Of the attempt before, which may turn out to have been the last.
+    let mut hooks = Vec::new();
     loop {
-        let mut failed = None;
-        if std::mem::take(&mut reconnect) {
-            let waiting = Running::begin(database, policy.attempt(runs, began));
-            let connected = database.connect();
-            waiting.end();
-            if let Err(error) = connected {
+        let reconnected = match reconnect.take() {
+            Some(writable) => reconnect_once(database, policy.attempt(runs, pace.began()), &mut met, writable),
+            None => Ok(()),
+        };
+        let (failure, cause, error) = match reconnected {
+            Err(error) => {
                 call.watch.failed(&error);
-                if !error.is_transient() {
+                if !error.passes() {
+                    run_hooks(hooks);
                     return Err(error.into());
                 }
-                failed = Some((Failure::Unreachable, Cause::of(&error), E::from(error), Vec::new()));
+                (Failure::Unreachable, Cause::of(&error), E::from(error))
             }
-        }
-        let (failure, cause, error, hooks) = match failed {
-            Some(failed) => failed,
-            None => {
-                let running = Running::begin(database, policy.attempt(runs, began));
+            Ok(()) => {
+                // An attempt that is repeated has never been: its hooks go before the next begins.
+                drop(std::mem::take(&mut hooks));
+                let attempt = policy.attempt(runs, pace.began());
+                let running = Running::begin(database, attempt, std::mem::take(&mut met));
                 call.began();
-                let result = (call.body)(policy.attempt(runs, began));
-                let seen = running.end();
+                let result = (call.body)(attempt);
+                let (past, seen) = running.end();
+                met = past.met;
+                hooks = seen.hooks;
+                pace.pause_clock(seen.resolving);
                 let error = match result {
                     Ok(value) => {
                         call.ended(None, None);
-                        hooks::run(seen.hooks);
+                        run_hooks(hooks);
                         return Ok(value);
                     }
                     Err(error) => error,
                 };
-                let fault = seen.fault.or_else(|| (call.inspect)(&error)).filter(Error::is_transient);
+                let fault = seen.fault.clone().or_else(|| {
+                    // Of an error that came with a result of the driver's it is not known which database it is of.
+                    (call.inspect)(&error).filter(|fault| fault.is_of(database.id()) || (seen.handed_out && fault.has_no_origin()))
+                });
+                let met_last = fault.as_ref().or(seen.last_error.as_ref());
+                let again = !past.spent && policy.repeats(met_last, past.requested);
+                let fault = fault.filter(|_| again);
                 call.ended(Some(&error), fault.as_ref());
-                let (Some(fault), false) = (fault, seen.committed) else {
-                    hooks::run(seen.hooks);
+                if !again {
+                    run_hooks(hooks);
                     return Err(error);
-                };
+                }
                 runs += u32::from(!(seen.unreachable && call.watch.is_transaction));
-                let failure = if seen.unreachable { Failure::Unreachable } else { Failure::of(&fault) };
-                (failure, Cause::of(&fault), error, seen.hooks)
+                met.push(fault.as_ref().map_or(Met::REQUESTED, Error::met));
+                let failure = if seen.unreachable { Failure::Unreachable } else { fault.as_ref().map_or(Failure::Conflict, Failure::of) };
+                reconnect = failure.reconnects();
+                (failure, fault.as_ref().map_or(Cause::Opaque, Cause::of), error)
             }
         };
         let Some(delay) = pace.next(failure, runs) else {
-            hooks::run(hooks);
+            run_hooks(hooks);
             return Err(error);
         };
+        if failure == Failure::Unreachable {
+            reconnect.get_or_insert(false);
+        }
         call.watch.faulted(Some(Instant::now()));
         event!(
             info,
@@ -216,50 +266,7 @@ where
             },
             "retrying"
         );
-        // An attempt that is replayed has never been: its hooks and its error go before the next begins.
-        drop(hooks);
         drop(error);
-        reconnect = failure != Failure::Conflict;
         pause(delay);
-    }
-}
-
-/// When may what failed be tried again?
-pub(crate) struct Pace {
-    policy: RetryPolicy,
-    began: Instant,
-    failures: u32,
-}
-
-impl Pace {
-    pub(crate) fn new(policy: RetryPolicy) -> Self {
-        Self { policy, began: Instant::now(), failures: 0 }
-    }
-
-    /// The delay before the next try, or `None` if there is to be none.
-    pub(crate) fn next(&mut self, failure: Failure, runs: u32) -> Option<Duration> {
-        let progress = Progress { runs, failures: self.failures, elapsed: self.began.elapsed() };
-        self.failures += u32::from(failure != Failure::Disconnected);
-        match self.policy.after_failure(failure, progress, fastrand::f64()) {
-            Next::After(delay) => Some(delay),
-            Next::GiveUp => None,
-        }
-    }
-}
-
-/// The crate's one sleep.
-pub(crate) fn pause(delay: Duration) {
-    if !delay.is_zero() {
-        std::thread::sleep(delay);
-    }
-}
-
-impl Failure {
-    fn of(fault: &Error) -> Self {
-        match fault.kind() {
-            ErrorKind::ConnectFailed => Self::Unreachable,
-            ErrorKind::ConnectionLost => Self::Disconnected,
-            _ => Self::Conflict,
-        }
     }
 }

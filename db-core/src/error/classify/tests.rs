@@ -53,23 +53,23 @@ fn a_statements_error_says_what_is_left_of_the_transaction() {
     #[rustfmt::skip]
     let table: &[(u16, &str, ErrorKind, After, bool)] = &[
         // Conflicts and locks.
-        (1213, DEADLOCK,                                            Deadlock,          Doomed, AGAIN),
-        (1205, LOCK_WAIT,                                           LockWaitTimeout,   Doomed, AGAIN),
+        (1213, DEADLOCK,                                            Deadlock,          Aborted, AGAIN),
+        (1205, LOCK_WAIT,                                           LockWaitTimeout,   Aborted, AGAIN),
         (3572, "Statement aborted because lock(s) could not be acquired immediately and NOWAIT is set.",
-                                                                    LockWaitTimeout,   Doomed, AGAIN),
+                                                                    LockWaitTimeout,   Aborted, AGAIN),
         (1689, "Wait on a lock was aborted due to a pending exclusive lock",
-                                                                    LockWaitTimeout,   Doomed, AGAIN),
-        (3058, "Deadlock found when trying to get user-level lock", Deadlock,          Doomed, AGAIN),
+                                                                    LockWaitTimeout,   Aborted, AGAIN),
+        (3058, "Deadlock found when trying to get user-level lock", Deadlock,          Aborted, AGAIN),
         (1020, "Record has changed since last read in table 't'; try restarting transaction",
-                                                                    Deadlock,          Doomed, AGAIN),
+                                                                    Deadlock,          Aborted, AGAIN),
         (1412, "Table definition has changed, please retry transaction",
-                                                                    Deadlock,          Doomed, AGAIN),
+                                                                    Deadlock,          Aborted, AGAIN),
         (3101, "Plugin instructed the server to rollback the current transaction.",
-                                                                    Deadlock,          Doomed, AGAIN),
-        (1180, GR_CONFLICT,                                         Deadlock,          Doomed, AGAIN),
+                                                                    Deadlock,          Aborted, AGAIN),
+        (1180, GR_CONFLICT,                                         Deadlock,          Aborted, AGAIN),
         (1180, GALERA_LOST,                                         Unavailable,       Dead,   AGAIN),
         (1206, "The total number of locks exceeds the lock table size",
-                                                                    Other,             Doomed, NEVER),
+                                                                    Other,             Aborted, NEVER),
         // Killed, or over a limit of time.
         (1317, "Query execution was interrupted",                   Interrupted,       Intact, NEVER),
         (1969, "Query execution was interrupted (max_statement_time exceeded)",
@@ -221,64 +221,64 @@ fn a_statements_error_says_what_is_left_of_the_transaction() {
                                                                     Other,             Intact, NEVER),
         (1400, "XAER_OUTSIDE: Some work is done outside global transaction",
                                                                     Other,             Intact, NEVER),
-        (1402, "XA_RBROLLBACK: Transaction branch was rolled back", Other,             Doomed, NEVER),
+        (1402, "XA_RBROLLBACK: Transaction branch was rolled back", Other,             Aborted, NEVER),
         (1613, "XA_RBTIMEOUT: Transaction branch was rolled back: took too long",
-                                                                    Other,             Doomed, NEVER),
+                                                                    Other,             Aborted, NEVER),
         (1614, "XA_RBDEADLOCK: Transaction branch was rolled back: deadlock was detected",
-                                                                    Other,             Doomed, NEVER),
+                                                                    Other,             Aborted, NEVER),
         (1622, "Storage engine x does not support rollback for this statement. Transaction rolled back and must be restarted",
-                                                                    Other,             Doomed, NEVER),
+                                                                    Other,             Aborted, NEVER),
         // The catch-all, and Vitess.
-        (1105, WRITESET,                                            Other,             Doomed, NEVER),
-        (1105, "Unknown error",                                     Other,             Doomed, NEVER),
-        (1105, "something of TiKV [try again later]",               Deadlock,          Doomed, AGAIN),
+        (1105, WRITESET,                                            Other,             Aborted, NEVER),
+        (1105, "Unknown error",                                     Other,             Aborted, NEVER),
+        (1105, "something of TiKV [try again later]",               Deadlock,          Aborted, AGAIN),
         (1105, VITESS_1062,                                         UniqueViolation,   Intact, NEVER),
-        (1105, VITESS_1205,                                         LockWaitTimeout,   Doomed, AGAIN),
+        (1105, VITESS_1205,                                         LockWaitTimeout,   Aborted, AGAIN),
         (1105, VITESS_LOST,                                         ConnectionLost,    Dead,   AGAIN),
-        (1105, VITESS_AGED,                                         StatementTimeout,  Doomed, NEVER),
-        (1105, VITESS_GONE,                                         Unavailable,       Doomed, AGAIN),
+        (1105, VITESS_AGED,                                         StatementTimeout,  Aborted, NEVER),
+        (1105, VITESS_GONE,                                         Unavailable,       Aborted, AGAIN),
         (1105, VITESS_AWAY,                                         Unavailable,       Dead,   AGAIN),
-        (1105, VITESS_INTERNAL,                                     Other,             Doomed, NEVER),
-        (1317, VITESS_AGED,                                         StatementTimeout,  Doomed, NEVER),
-        (1317, VITESS_DEADLINE,                                     StatementTimeout,  Doomed, NEVER),
-        (1317, VITESS_CANCELED,                                     Interrupted,       Doomed, NEVER),
-        (1203, VITESS_POOL,                                         Unavailable,       Doomed, AGAIN),
-        (1041, VITESS_POOL,                                         Unavailable,       Doomed, AGAIN),
-        (1153, VITESS_ROWS,                                         Unavailable,       Doomed, NEVER),
+        (1105, VITESS_INTERNAL,                                     Other,             Aborted, NEVER),
+        (1317, VITESS_AGED,                                         StatementTimeout,  Aborted, NEVER),
+        (1317, VITESS_DEADLINE,                                     StatementTimeout,  Aborted, NEVER),
+        (1317, VITESS_CANCELED,                                     Interrupted,       Aborted, NEVER),
+        (1203, VITESS_POOL,                                         Unavailable,       Aborted, AGAIN),
+        (1041, VITESS_POOL,                                         Unavailable,       Aborted, AGAIN),
+        (1153, VITESS_ROWS,                                         Unavailable,       Aborted, NEVER),
         (1235, "vttablet: rpc error: code = Unimplemented desc = no",
-                                                                    Other,             Doomed, NEVER),
+                                                                    Other,             Aborted, NEVER),
         (1235, "This version of MariaDB doesn't yet support 'x'",   Other,             Intact, NEVER),
-        (1815, VITESS_INTERNAL,                                     Other,             Doomed, NEVER),
-        (1815, "Internal error: x",                                 Other,             Doomed, NEVER),
+        (1815, VITESS_INTERNAL,                                     Other,             Aborted, NEVER),
+        (1815, "Internal error: x",                                 Other,             Aborted, NEVER),
         // TiDB, and ProxySQL's use of the same numbers.
-        (8002, "can not retry select for update statement",         Deadlock,          Doomed, AGAIN),
-        (8005, "Write Conflict, txnStartTS is stale",               Deadlock,          Doomed, AGAIN),
-        (8022, "Error: KV error safe to retry",                     Deadlock,          Doomed, AGAIN),
-        (8028, "Information schema is changed",                     Deadlock,          Doomed, AGAIN),
-        (9007, "Write conflict, txnStartTS=1",                      Deadlock,          Doomed, AGAIN),
+        (8002, "can not retry select for update statement",         Deadlock,          Aborted, AGAIN),
+        (8005, "Write Conflict, txnStartTS is stale",               Deadlock,          Aborted, AGAIN),
+        (8022, "Error: KV error safe to retry",                     Deadlock,          Aborted, AGAIN),
+        (8028, "Information schema is changed",                     Deadlock,          Aborted, AGAIN),
+        (9007, "Write conflict, txnStartTS=1",                      Deadlock,          Aborted, AGAIN),
         (8147, "LazyUniquenessCheckFailure: [kv:1062]Duplicate entry",
-                                                                    Other,             Doomed, NEVER),
-        (8229, "TTL manager has timed out",                         Other,             Doomed, NEVER),
-        (8004, "Transaction is too large",                          Other,             Doomed, NEVER),
-        (8025, "entry too large",                                   Other,             Doomed, NEVER),
-        (9500, "entry too large",                                   Other,             Doomed, NEVER),
+                                                                    Other,             Aborted, NEVER),
+        (8229, "TTL manager has timed out",                         Other,             Aborted, NEVER),
+        (8004, "Transaction is too large",                          Other,             Aborted, NEVER),
+        (8025, "entry too large",                                   Other,             Aborted, NEVER),
+        (9500, "entry too large",                                   Other,             Aborted, NEVER),
         (8130, "client has multi-statement capability disabled",    Other,             Intact, NEVER),
-        (9001, "PD server timeout",                                 Unavailable,       Doomed, AGAIN),
+        (9001, "PD server timeout",                                 Unavailable,       Aborted, AGAIN),
         (9001, PROXYSQL_9001,                                       Unavailable,       Dead,   AGAIN),
-        (9002, "TiKV server timeout",                               Unavailable,       Doomed, AGAIN),
-        (9003, "TiKV server is busy",                               Unavailable,       Doomed, AGAIN),
-        (9004, "Resolve lock timeout",                              Unavailable,       Doomed, AGAIN),
-        (9005, "Region is unavailable",                             Unavailable,       Doomed, AGAIN),
-        (9006, "GC life time is shorter than transaction duration", Other,             Doomed, NEVER),
+        (9002, "TiKV server timeout",                               Unavailable,       Aborted, AGAIN),
+        (9003, "TiKV server is busy",                               Unavailable,       Aborted, AGAIN),
+        (9004, "Resolve lock timeout",                              Unavailable,       Aborted, AGAIN),
+        (9005, "Region is unavailable",                             Unavailable,       Aborted, AGAIN),
+        (9006, "GC life time is shorter than transaction duration", Other,             Aborted, NEVER),
         (9006, "ProxySQL Error: connection is locked to hostgroup 1 but trying to reach hostgroup 2",
-                                                                    Other,             Doomed, NEVER),
-        (9005, "ProxySQL Error: a code TiDB has too",               Other,             Doomed, NEVER),
+                                                                    Other,             Aborted, NEVER),
+        (9005, "ProxySQL Error: a code TiDB has too",               Other,             Aborted, NEVER),
         // Not known here.
         (5999, "a code of a later server",                          Other,             Intact, NEVER),
-        (8500, "a code of another server",                          Other,             Doomed, NEVER),
+        (8500, "a code of another server",                          Other,             Aborted, NEVER),
     ];
     for &(code, message, kind, after, transient) in table {
-        let expected = Verdict { kind, after, transient };
+        let expected = Verdict { kind, after, transient, refused: false };
         assert_eq!(super::statement(&server(code, message)), expected, "{code}: {message}");
     }
 }
@@ -287,32 +287,32 @@ fn a_statements_error_says_what_is_left_of_the_transaction() {
 fn an_error_at_commit_means_not_committed_only_where_that_is_known() {
     #[rustfmt::skip]
     let definite: &[(u16, &str, ErrorKind, After, bool)] = &[
-        (1213, DEADLOCK,                                            Deadlock,          Doomed, AGAIN),
-        (1205, LOCK_WAIT,                                           LockWaitTimeout,   Doomed, AGAIN),
+        (1213, DEADLOCK,                                            Deadlock,          Aborted, AGAIN),
+        (1205, LOCK_WAIT,                                           LockWaitTimeout,   Aborted, AGAIN),
         (1290, READ_ONLY,                                           ReadOnlyServer,    Dead,   AGAIN),
         (1290, SUPER_READ_ONLY,                                     ReadOnlyServer,    Dead,   AGAIN),
-        (1290, FILE_PRIV,                                           Other,             Doomed, NEVER),
-        (1317, "Query execution was interrupted",                   Interrupted,       Doomed, NEVER),
+        (1290, FILE_PRIV,                                           Other,             Aborted, NEVER),
+        (1317, "Query execution was interrupted",                   Interrupted,       Aborted, NEVER),
         (1969, "Query execution was interrupted (max_statement_time exceeded)",
-                                                                    StatementTimeout,  Doomed, NEVER),
+                                                                    StatementTimeout,  Aborted, NEVER),
         (3101, "Plugin instructed the server to rollback the current transaction.",
-                                                                    Deadlock,          Doomed, AGAIN),
+                                                                    Deadlock,          Aborted, AGAIN),
         (3100, HOOK,                                                Unavailable,       Dead,   AGAIN),
-        (1105, WRITESET,                                            Other,             Doomed, NEVER),
-        (1180, GR_CONFLICT,                                         Deadlock,          Doomed, AGAIN),
+        (1105, WRITESET,                                            Other,             Aborted, NEVER),
+        (1180, GR_CONFLICT,                                         Deadlock,          Aborted, AGAIN),
         (1047, WSREP,                                               Unavailable,       Dead,   AGAIN),
         (1226, PER_HOUR,                                            Unavailable,       Dead,   NEVER),
-        (8002, "can not retry select for update statement",         Deadlock,          Doomed, AGAIN),
-        (8004, "Transaction is too large",                          Other,             Doomed, NEVER),
-        (8005, "Write Conflict, txnStartTS is stale",               Deadlock,          Doomed, AGAIN),
-        (8022, "Error: KV error safe to retry",                     Deadlock,          Doomed, AGAIN),
-        (8025, "entry too large",                                   Other,             Doomed, NEVER),
-        (8028, "Information schema is changed",                     Deadlock,          Doomed, AGAIN),
-        (9007, "Write conflict, txnStartTS=1",                      Deadlock,          Doomed, AGAIN),
-        (9500, "entry too large",                                   Other,             Doomed, NEVER),
+        (8002, "can not retry select for update statement",         Deadlock,          Aborted, AGAIN),
+        (8004, "Transaction is too large",                          Other,             Aborted, NEVER),
+        (8005, "Write Conflict, txnStartTS is stale",               Deadlock,          Aborted, AGAIN),
+        (8022, "Error: KV error safe to retry",                     Deadlock,          Aborted, AGAIN),
+        (8025, "entry too large",                                   Other,             Aborted, NEVER),
+        (8028, "Information schema is changed",                     Deadlock,          Aborted, AGAIN),
+        (9007, "Write conflict, txnStartTS=1",                      Deadlock,          Aborted, AGAIN),
+        (9500, "entry too large",                                   Other,             Aborted, NEVER),
     ];
     for &(code, message, kind, after, transient) in definite {
-        let expected = CommitVerdict::NotCommitted(Verdict { kind, after, transient });
+        let expected = CommitVerdict::NotCommitted(Verdict { kind, after, transient, refused: false });
         assert_eq!(super::commit(&server(code, message)), expected, "{code}: {message}");
     }
 
@@ -444,7 +444,7 @@ fn a_broken_connection_is_never_used_again() {
         ("ConnectTimeout", DriverError::ConnectTimeout.into()),
     ];
     for (name, error) in broken {
-        let expected = Verdict { kind: ConnectionLost, after: Dead, transient: true };
+        let expected = Verdict { kind: ConnectionLost, after: Dead, transient: true, refused: false };
         assert_eq!(super::statement(&error), expected, "{name}: {error}");
         assert_eq!(super::commit(&error), CommitVerdict::Unknown, "{name}: {error}");
     }
@@ -454,7 +454,7 @@ fn a_broken_connection_is_never_used_again() {
 fn a_packet_over_the_clients_limit_is_as_large_the_next_time() {
     let header_of_16_mb = [0xff, 0xff, 0xff, 0];
     for error in [conn_error(header_of_16_mb), DriverError::PacketTooLarge.into()] {
-        let expected = Verdict { kind: Driver, after: Dead, transient: false };
+        let expected = Verdict { kind: Driver, after: Dead, transient: false, refused: false };
         assert_eq!(super::statement(&error), expected, "{error}");
         assert_eq!(super::commit(&error), CommitVerdict::Unknown, "{error}");
     }
@@ -472,7 +472,7 @@ fn what_the_driver_refuses_leaves_the_transaction_alone() {
         ("Url", Error::UrlError(mysql::UrlError::BadUrl), Config),
     ];
     for (name, error, kind) in refused {
-        let expected = Verdict { kind, after: Intact, transient: false };
+        let expected = Verdict { kind, after: Intact, transient: false, refused: false };
         assert_eq!(super::statement(&error), expected, "{name}");
     }
 }
@@ -537,7 +537,7 @@ proptest! {
         super::statement(&error);
         super::connect(&error);
         if let CommitVerdict::NotCommitted(verdict) = super::commit(&error) {
-            prop_assert!(verdict.after >= Doomed);
+            prop_assert!(verdict.after >= Aborted);
         }
     }
 
