@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::connection::{COMMIT, Link, PacketError, ROLLBACK};
 use crate::error::classify::{self, CommitVerdict};
 use crate::ledger::{Lost, Resolution};
+use crate::retry::attempts;
 use crate::session::{Session, sentinel};
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
@@ -77,6 +78,9 @@ impl Session {
         };
         self.settle();
         self.state.open = false;
+        if self.state.may_have_committed() {
+            attempts::mark_errors_spent(false);
+        }
         self.reset_if_changed();
         ended
     }
@@ -230,9 +234,7 @@ impl Session {
                 self.state.abort(cause.clone());
                 Err(cause)
             }
-            Resolution::Unknown(why) => {
-                Err(self.unknown(Error::classified(&error, ErrorKind::CommitUnknown, false).hint(why)))
-            }
+            Resolution::Unknown(why) => Err(self.unknown(Error::classified(&error, ErrorKind::CommitUnknown, false).hint(why))),
         }
     }
 
