@@ -32,6 +32,14 @@ fn through_proxy(bank: &Bank) -> (FaultProxy, Db) {
     (proxy, db)
 }
 
+/// Resolves for so many milliseconds at most.
+fn through_proxy_for(bank: &Bank, milliseconds: u64) -> (FaultProxy, Db) {
+    let proxy = bank.server.proxy().unwrap();
+    let builder = Db::builder(&proxy.url(&bank.server.url()).unwrap()).retry(quick()).commit_ledger(true);
+    let db = builder.resolve_timeout(Duration::from_millis(milliseconds)).connect().unwrap();
+    (proxy, db)
+}
+
 /// The clients' rows: how far each has come, by its id.
 fn rows(bank: &Bank) -> HashMap<u64, u64> {
     bank.admin().query_iter("SELECT client, seq FROM db_core_ledger").unwrap().map(|row| from_row(row.unwrap())).collect()
@@ -234,27 +242,26 @@ fn a_row_that_was_deleted_costs_nothing_but_another_row() {
     assert_resolves(&bank, &proxy, &db);
 }
 
+/// A repeated request could have been executed before the row was changed: the value that would say so is gone.
 #[test]
-fn a_row_that_was_changed_is_an_err_with_nothing_committed_that_a_replay_cures() {
+fn a_row_that_was_changed_by_somebody_else_is_unknown_and_another_row_is_used_from_then_on() {
     let bank = ledger_bank();
     let (proxy, db) = through_proxy(&bank);
     once(&db).unwrap();
-    // As a restored backup leaves it.
-    bank.admin_query("UPDATE db_core_ledger SET seq = 0");
-    let error = once(&db).unwrap_err();
-    assert!(error.is_transient() && !error.is_commit_unknown(), "{error}");
-    assert_eq!((bank.balance(1), bank.notes().len()), (101, 1));
-    once(&db).unwrap();
     bank.admin_query("UPDATE db_core_ledger SET seq = 1000");
-    assert_eq!(persistent(&db).unwrap(), 2);
-    assert_eq!((bank.balance(1), bank.notes().len(), rows(&bank).len()), (103, 3, 3));
+    let error = persistent(&db).unwrap_err();
+    assert_eq!((error.kind(), error.code(), error.attempts()), (ErrorKind::CommitUnknown, Some(1690), 1));
+    assert!(error.to_string().contains("changed by somebody else"), "{error}");
+    assert_eq!((bank.balance(1), bank.notes().len()), (101, 1));
+    assert_eq!(persistent(&db).unwrap(), 1);
     assert_resolves(&bank, &proxy, &db);
+    assert_eq!((bank.balance(1), rows(&bank).len()), (103, 2));
 }
 
 #[test]
 fn a_lost_commit_whose_row_somebody_tampered_with_is_unknown_and_is_not_replayed() {
     let bank = ledger_bank();
-    let (proxy, db) = through_proxy(&bank);
+    let (proxy, db) = through_proxy_for(&bank, 1500);
     for tampering in ["DELETE FROM db_core_ledger", "UPDATE db_core_ledger SET seq = seq + 1000"] {
         let (before, rows_before) = (bank.balance(1), rows(&bank));
         let cut = cut_commit(&proxy, &db, Point::AfterRequest, Action::Refuse(Duration::from_secs(60)));
@@ -468,9 +475,7 @@ fn a_resolution_that_is_itself_cut_fences_off_a_commit_that_is_late() {
 #[test]
 fn a_row_that_cannot_be_read_in_time_is_unknown_and_is_not_replayed_and_another_row_is_used_from_then_on() {
     let bank = ledger_bank();
-    let proxy = bank.server.proxy().unwrap();
-    let impatient = quick().max_elapsed(Duration::from_millis(300));
-    let db = Db::builder(&proxy.url(&bank.server.url()).unwrap()).retry(impatient).commit_ledger(true).connect().unwrap();
+    let (proxy, db) = through_proxy_for(&bank, 300);
     for (point, done, clients) in [(Point::AfterRequest, 1, 2), (Point::BeforeRequest, 0, 3)] {
         once(&db).unwrap();
         let before = bank.balance(1);
@@ -663,7 +668,7 @@ fn a_dead_connection_that_needs_a_new_row_costs_the_caller_nothing() {
     let (proxy, db) = through_proxy(&bank);
     once(&db).unwrap();
     bank.admin_query("UPDATE db_core_ledger SET seq = 1000");
-    assert!(once(&db).unwrap_err().is_transient());
+    assert!(once(&db).unwrap_err().is_commit_unknown());
     let cut = proxy.inject(Fault::new(Point::BeforeRequest, Action::Rst).matching("db_core_ledger (client, seq)"));
     once(&db).unwrap();
     cut.assert_fired();
@@ -714,7 +719,8 @@ fn a_row_that_has_moved_refuses_the_commit_in_every_sql_mode() {
     for mode in ["", "STRICT_TRANS_TABLES", "ANSI", "TRADITIONAL", "NO_UNSIGNED_SUBTRACTION", "NO_BACKSLASH_ESCAPES"] {
         // A row that was never used, too: it holds 0.
         for used in [false, true] {
-            let db = recording(&bank.server.url());
+            let builder = Db::builder(&bank.server.url()).retry(quick()).commit_ledger(true);
+            let db = builder.resolve_timeout(Duration::from_millis(50)).connect().unwrap();
             if used {
                 once(&db).unwrap();
             }

@@ -7,8 +7,8 @@ pub(crate) mod statement_cache;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use mysql::prelude::{FromRow, Queryable};
 use mysql::consts::SessionStateType;
+use mysql::prelude::{FromRow, Queryable};
 use mysql::{Conn, Row, Text};
 
 use crate::config::Settings;
@@ -81,6 +81,8 @@ pub(crate) struct ServerFacts {
     /// Tells it from other servers that the same address may lead to.
     identity: String,
     galera: bool,
+    /// The plugin is there, whether or not it runs.
+    group_replication: bool,
     /// A member of a group that writes on several members.
     multi_primary: bool,
     read_only: bool,
@@ -95,7 +97,10 @@ impl ServerFacts {
                 "max_allowed_packet" => facts.max_allowed_packet = value.parse().unwrap_or_default(),
                 "wsrep_on" => facts.galera = on,
                 "read_only" | "super_read_only" | "innodb_read_only" => facts.read_only |= on,
-                "group_replication_single_primary_mode" => facts.multi_primary = !on,
+                "group_replication_single_primary_mode" => {
+                    facts.group_replication = true;
+                    facts.multi_primary = !on;
+                }
                 _ => {
                     facts.identity.push_str(&value);
                     facts.identity.push('/');
@@ -251,6 +256,10 @@ impl Link {
         self.server.read_only
     }
 
+    pub(crate) fn has_group_replication(&self) -> bool {
+        self.server.group_replication
+    }
+
     pub(crate) fn is_galera(&self) -> bool {
         self.server.galera
     }
@@ -335,9 +344,7 @@ impl Link {
                 if answer.len() == MOST_ROWS {
                     return Err(reply.refuse(MORE_ROWS));
                 }
-                answer.push(
-                    mysql::from_row_opt(row).map_err(|_| reply.refuse(OTHER_COLUMNS))?,
-                );
+                answer.push(mysql::from_row_opt(row).map_err(|_| reply.refuse(OTHER_COLUMNS))?);
             }
             if reply.next_result()? { Err(reply.refuse(MORE_RESULTS)) } else { Ok(answer) }
         })();

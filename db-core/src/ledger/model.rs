@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use super::{Judgement, Position};
+use crate::ledger::row::{Judgement, Position};
 
 const CALLS: u8 = 2;
 const ATTEMPTS: u8 = 2;
@@ -254,7 +254,7 @@ impl State {
     }
 
     fn packet(&self, work: Work, target: u64, phase: Phase) -> Session {
-        Session { work, base: self.position.base, target, phase }
+        Session { work, base: self.position.base(), target, phase }
     }
 
     fn judge(&mut self, session: u8, mutation: Mutation) {
@@ -279,7 +279,7 @@ impl State {
                 self.sessions.insert(session, packet);
                 self.client = Client::AwaitFence(session);
             }
-            Judgement::Unexplained => self.report(Report::Unexplained),
+            Judgement::Behind | Judgement::Earlier | Judgement::Foreign => self.report(Report::Unexplained),
         }
     }
 
