@@ -14,6 +14,8 @@ use crate::{Error, ErrorKind, Result, RetryPolicy};
 /// The server's own limit shall be the one that is met: this is MySQL's default, and above MariaDB's.
 const MAX_ALLOWED_PACKET: usize = 64 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than a cluster takes to elect another primary: Group Replication's defaults cost 22 to 30 seconds, Galera's 6 to 9.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A dead peer is noticed by keepalive while a reply is awaited, and by the user timeout while a request
 /// is unacknowledged: each covers what the other does not.
 const KEEPALIVE_TIME_MS: u32 = 10_000;
@@ -36,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) slow_transaction: Duration,
     /// Where COMMITs are recorded, if they are.
     pub(crate) ledger: Option<Table>,
+    /// For how long a COMMIT whose outcome is not known is resolved.
+    pub(crate) resolve_timeout: Duration,
 }
 
 impl Settings {
@@ -93,7 +97,7 @@ impl Settings {
         {
             builder = builder.tcp_user_timeout_ms(options.get_tcp_user_timeout_ms().or(Some(USER_TIMEOUT_MS)));
         }
-        Ok(Self { options: builder.into(), read_timeout, retry, lock_timeout, slow_transaction, ledger })
+        Ok(Self { options: builder.into(), read_timeout, retry, lock_timeout, slow_transaction, ledger, resolve_timeout: RESOLVE_TIMEOUT })
     }
 
     /// The ledger's table is where the URL says, wherever a body may go with USE.

@@ -81,6 +81,8 @@ pub(crate) struct ServerFacts {
     /// Tells it from other servers that the same address may lead to.
     identity: String,
     galera: bool,
+    /// The plugin is there, whether or not it runs.
+    group_replication: bool,
     /// A member of a group that writes on several members.
     multi_primary: bool,
     read_only: bool,
@@ -95,7 +97,10 @@ impl ServerFacts {
                 "max_allowed_packet" => facts.max_allowed_packet = value.parse().unwrap_or_default(),
                 "wsrep_on" => facts.galera = on,
                 "read_only" | "super_read_only" | "innodb_read_only" => facts.read_only |= on,
-                "group_replication_single_primary_mode" => facts.multi_primary = !on,
+                "group_replication_single_primary_mode" => {
+                    facts.group_replication = true;
+                    facts.multi_primary = !on;
+                }
                 _ => {
                     facts.identity.push_str(&value);
                     facts.identity.push('/');
@@ -249,6 +254,10 @@ impl Link {
     /// As it said when the connection was made.
     pub(crate) fn is_read_only(&self) -> bool {
         self.server.read_only
+    }
+
+    pub(crate) fn has_group_replication(&self) -> bool {
+        self.server.group_replication
     }
 
     pub(crate) fn is_galera(&self) -> bool {

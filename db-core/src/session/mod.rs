@@ -208,7 +208,7 @@ impl Session {
     /// did, if it was executed at all, went with its session, and there was nothing else to lose.
     fn execute<'s, R: 's>(&'s mut self, raw: bool, mut run: impl FnMut(&'s mut Link, &mut State) -> mysql::Result<R>) -> mysql::Result<R> {
         self.settle();
-        let Self { settings, counters, link, fresh, state, faulted, .. } = self;
+        let Self { settings, counters, link, fresh, state, recorder, faulted, .. } = self;
         if let Some(cause) = state.cause() {
             return Err(cause.clone().into());
         }
@@ -234,8 +234,9 @@ impl Session {
             "the first statement of a transaction met a closed connection, and is sent again on a new one"
         );
         state.start_over();
-        let again = Link::open(settings).map_err(mysql::Error::from).and_then(|opened| {
+        let again = Link::open(settings).map_err(mysql::Error::from).and_then(|mut opened| {
             span::opened(settings, counters, opened.conn());
+            recorder.enroll(&mut opened)?;
             attempt(fresh.insert(opened), state, raw, &mut run)
         });
         again.map_err(|error| state.met(error))
