@@ -152,7 +152,7 @@ impl Session {
         I: IntoIterator<Item = P>,
     {
         let (statement, kind) = self.execute(|link, _| prepared::resolve(link, statement).map(|(s, kind)| (s.into_owned(), kind)))?;
-        if statement.num_columns() == 0 && kind == StatementKind::Plain {
+        if statement.num_columns() == 0 && !kind.may_commit() {
             // Preparing may have opened another connection.
             self.settle();
             // Each reply is a single packet: there is no rest for the driver to lose an error in.

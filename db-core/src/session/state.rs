@@ -113,7 +113,7 @@ impl State {
 
     /// Sets the guard before a statement that could end the transaction unseen. `raw`: by an error nobody reads.
     pub(crate) fn watch(&mut self, link: &mut Link, kind: StatementKind, raw: bool) -> mysql::Result<()> {
-        if !raw && kind == StatementKind::Plain {
+        if !raw && !kind.may_commit() {
             return Ok(());
         }
         if !link.guard_armed() {
@@ -124,7 +124,7 @@ impl State {
         // A guard that is there already was set with the COMMIT before: outside of every scope.
         self.guarded.get_or_insert(0);
         self.raw |= raw;
-        self.may_have_committed |= kind == StatementKind::MayCommit;
+        self.may_have_committed |= kind.may_commit();
         Ok(())
     }
 
