@@ -13,7 +13,7 @@ use mysql::{Conn, Text};
 use crate::config::Settings;
 use crate::connection::response::{Reply, caught, garbled};
 use crate::connection::socket::Seen;
-use crate::connection::statement_cache::Texts;
+use crate::connection::statement_cache::StatementCache;
 use crate::error::classify;
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
@@ -47,7 +47,7 @@ pub(crate) struct Link {
     guard_armed: bool,
     /// Cleared by the first failure that leaves the state unknown.
     known: bool,
-    texts: Texts,
+    statements: StatementCache,
     /// Where the statements of a packet are put together.
     joined: String,
 }
@@ -100,7 +100,7 @@ impl Link {
             one_by_one: false,
             guard_armed: false,
             known: true,
-            texts: Texts::new(settings.options.get_stmt_cache_size()),
+            statements: StatementCache::new(settings.statements),
             joined: String::new(),
         };
         link.set_up().map_err(refused)?;
@@ -142,9 +142,9 @@ impl Link {
     }
 
     /// To prepare statements on.
-    pub(crate) fn prepared_mut(&mut self) -> mysql::Result<(&mut Conn, &mut Texts)> {
+    pub(crate) fn prepared_mut(&mut self) -> mysql::Result<(&mut Conn, &mut StatementCache)> {
         match &mut self.conn {
-            Some(conn) if self.known => Ok((conn, &mut self.texts)),
+            Some(conn) if self.known => Ok((conn, &mut self.statements)),
             _ => Err(mysql::Error::server_disconnected()),
         }
     }

@@ -122,9 +122,7 @@ impl Session {
         params: Params,
         raw: bool,
     ) -> mysql::Result<QueryResult<'_, '_, '_, Binary>> {
-        if self.state.statements == 0 {
-            self.state.spare.keep(&params);
-        }
+        self.state.spare.keep(&params);
         let mut params = Some(params);
         self.execute(move |link, state| {
             let (statement, kind) = prepared::resolve(link, statement)?;
@@ -172,6 +170,49 @@ impl Session {
 
     pub(crate) fn close_statement(&mut self, statement: &Statement) -> mysql::Result<()> {
         self.execute(move |link, _| prepared::close(link, statement))
+    }
+
+    /// Executes a prepared statement that the server could not prepare again: it executed nothing.
+    fn exec_again<S: AsStatement>(&mut self, statement: &S, params: Params) -> mysql::Result<QueryResult<'_, '_, '_, Binary>> {
+        let mut params = Some(params);
+        self.execute(move |link, state| {
+            let (stale, kind) = prepared::resolve(link, statement)?;
+            let fresh = prepared::prepare_again(link, &stale)?;
+            state.watch(link, kind, false)?;
+            let params = params.take().ok_or_else(mysql::Error::server_disconnected)?;
+            link.conn_mut()?.exec_iter(fresh.as_ref().unwrap_or(&stale), params)
+        })
+    }
+
+    /// As [`fold`](Self::fold), of a prepared statement.
+    pub(crate) fn fold_prepared<S: AsStatement, U>(
+        &mut self,
+        statement: &S,
+        params: Params,
+        init: U,
+        step: impl FnMut(U, Row) -> mysql::Result<U>,
+    ) -> mysql::Result<U> {
+        self.state.reading = true;
+        // Of the two results at most one is read.
+        let mut fold = Some((init, step));
+        let mut read_once = |result: QueryResult<'_, '_, '_, Binary>| {
+            let (init, step) = fold.take().ok_or_else(mysql::Error::server_disconnected)?;
+            read_all(result, init, step)
+        };
+        let read = match self.exec(statement, params, false).map(&mut read_once) {
+            Ok(read) => read,
+            Err(error) => match self.state.spare.again() {
+                Some(params) if prepared::is_stale(&error) => self.exec_again(statement, params).and_then(read_once),
+                _ => Err(error),
+            },
+        };
+        self.state.reading = false;
+        let read = self.note(read);
+        if let Some(link) = self.fresh.as_mut().or(self.link.as_mut()) {
+            // A failure is met again by whoever comes next.
+            drop(prepared::release(link));
+        }
+        read
     }
 
     /// Folds the rows of the first result, and reads all that follows for the errors in it.

@@ -1,5 +1,6 @@
 //! Where can a transaction start from?
 
+mod conversion;
 pub(crate) mod hooks;
 mod queryable;
 pub(crate) mod retry_loop;
