@@ -14,7 +14,7 @@ use mysql::{Conn, Row, Text};
 use crate::config::Settings;
 use crate::connection::response::{Reply, caught, garbled};
 use crate::connection::socket::Seen;
-use crate::connection::statement_cache::Texts;
+use crate::connection::statement_cache::StatementCache;
 use crate::error::classify;
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
@@ -65,7 +65,7 @@ pub(crate) struct Link {
     /// Reads end after a while, so that a reply may still be on its way when the next statement is sent.
     reads_time_out: bool,
     server: ServerFacts,
-    texts: Texts,
+    statements: StatementCache,
     /// Where the statements of a request are put together.
     joined: String,
 }
@@ -166,7 +166,7 @@ impl Link {
             unverified: false,
             reads_time_out: true,
             server: ServerFacts::default(),
-            texts: Texts::new(settings.options.get_stmt_cache_size()),
+            statements: StatementCache::new(settings.statements),
             joined: String::new(),
         };
         link.set_up().map_err(refused)?;
@@ -213,7 +213,7 @@ impl Link {
             Error::from(error)
         })?;
         self.serial = next_serial();
-        self.texts = Texts::new(settings.options.get_stmt_cache_size());
+        self.statements = StatementCache::new(settings.statements);
         Ok(())
     }
 
@@ -230,9 +230,9 @@ impl Link {
     }
 
     /// To prepare statements on.
-    pub(crate) fn prepared_mut(&mut self) -> mysql::Result<(&mut Conn, &mut Texts)> {
+    pub(crate) fn prepared_mut(&mut self) -> mysql::Result<(&mut Conn, &mut StatementCache)> {
         match &mut self.conn {
-            Some(conn) if self.known => Ok((conn, &mut self.texts)),
+            Some(conn) if self.known => Ok((conn, &mut self.statements)),
             _ => Err(mysql::Error::server_disconnected()),
         }
     }
