@@ -190,8 +190,8 @@ fn server_code(code: u16, message: &str) -> Verdict {
         1317 => Verdict::intact(Interrupted),
 
         1022 | 1062 | 1169 | 1557 | 1569 | 1586 | 1761 | 1762 | 1859 => Verdict::intact(UniqueViolation),
-        1216 | 1452 => Verdict::intact(ParentMissing),
-        1217 | 1451 | 3730 => Verdict::intact(ChildExists),
+        1216 | 1452 => Verdict::intact(ForeignKeyParentMissing),
+        1217 | 1451 | 3730 => Verdict::intact(ForeignKeyChildExists),
         1048 | 1263 | 1364 => Verdict::intact(NotNullViolation),
         // 3140 is MySQL's invalid JSON, which in MariaDB is a failed constraint of the column (4025).
         1369 | 3140 | 3819 => Verdict::intact(CheckViolation),

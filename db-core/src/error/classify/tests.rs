@@ -151,15 +151,15 @@ fn a_statements_error_says_what_is_left_of_the_transaction() {
                                                                     UniqueViolation,   Intact, NEVER),
         (1859, "Duplicate entry for key 'k'",                       UniqueViolation,   Intact, NEVER),
         (1452, "Cannot add or update a child row: a foreign key constraint fails",
-                                                                    ParentMissing,     Intact, NEVER),
+                                                              ForeignKeyParentMissing, Intact, NEVER),
         (1216, "Cannot add or update a child row: a foreign key constraint fails",
-                                                                    ParentMissing,     Intact, NEVER),
+                                                              ForeignKeyParentMissing, Intact, NEVER),
         (1451, "Cannot delete or update a parent row: a foreign key constraint fails",
-                                                                    ChildExists,       Intact, NEVER),
+                                                              ForeignKeyChildExists,       Intact, NEVER),
         (1217, "Cannot delete or update a parent row: a foreign key constraint fails",
-                                                                    ChildExists,       Intact, NEVER),
+                                                              ForeignKeyChildExists,       Intact, NEVER),
         (3730, "Cannot drop table 'p' referenced by a foreign key constraint 'fk' on table 'c'.",
-                                                                    ChildExists,       Intact, NEVER),
+                                                              ForeignKeyChildExists,       Intact, NEVER),
         (1048, "Column 'c' cannot be null",                         NotNullViolation,  Intact, NEVER),
         (1263, "Column set to default value; NULL supplied to NOT NULL column 'c' at row 1",
                                                                     NotNullViolation,  Intact, NEVER),
@@ -522,8 +522,11 @@ fn an_attempt_to_connect_is_repeated_while_the_server_may_come_back() {
 fn http_statuses_are_those_a_web_service_gives() {
     #[rustfmt::skip]
     let table = [
-        (UniqueViolation, 409), (ChildExists, 409), (ParentMissing, 404), (UnknownColumn, 400), (AccessDenied, 401),
-        (ConnectionLost, 408), (ConnectFailed, 408), (Deadlock, 500), (CommitUnknown, 500), (UnknownTable, 500), (Other, 500),
+        (UnknownColumn, 400), (AccessDenied, 401), (ForeignKeyParentMissing, 404),
+        (UniqueViolation, 409), (ForeignKeyChildExists, 409), (Deadlock, 409), (LockWaitTimeout, 409),
+        (ConnectionLost, 503), (ConnectFailed, 503), (Unavailable, 503), (ReadOnlyServer, 503), (PoolTimeout, 503),
+        (DeadlineExceeded, 504),
+        (CommitUnknown, 500), (UnknownTable, 500), (LockTimeout, 500), (IdempotencyKeyReused, 500), (Interrupted, 500), (Other, 500),
     ];
     for (kind, status) in table {
         assert_eq!(kind.http_status(), status, "{kind:?}");
