@@ -55,6 +55,8 @@ pub enum ErrorKind {
     RollbackOnly,
     /// The transaction had ended before its COMMIT: a statement of the body (DDL, for instance) may have committed part of it.
     ImplicitCommit,
+    /// The body asked for another attempt ([`Error::retry`](crate::Error::retry)), and none was left.
+    RetryRequested,
     /// The lock of the `Db` was not free in time. Nothing was sent to the server.
     LockTimeout,
     /// No connection of the pool became free in time. Nothing was sent to the server.

@@ -1,3 +1,4 @@
 //! Retry: when a call is attempted again, and which attempt is under way.
 
+pub(crate) mod attempts;
 pub(crate) mod policy;

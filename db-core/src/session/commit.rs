@@ -21,7 +21,10 @@ impl Session {
             let message = "a panic left a result half read, and was caught inside the transaction: what the rest said is not known";
             self.state.doom = Some(Error::new(ErrorKind::RollbackOnly, message));
         }
-        if let Some(doom) = self.state.doom.clone() {
+        if let Some(mut doom) = self.state.doom.clone() {
+            if self.state.may_have_committed {
+                doom = doom.committed();
+            }
             return Err(doom.and_rollback(self.roll_back()));
         }
         if self.state.rollback_only {
@@ -33,7 +36,7 @@ impl Session {
             return Ok(());
         }
         self.send_commit().inspect_err(|error| {
-            if error.is_transient() {
+            if error.passes() {
                 self.state.doom.get_or_insert_with(|| error.clone());
             }
         })

@@ -254,7 +254,7 @@ impl Session {
     /// Keeps a fault that the body's own error knew of, since it came with a row that was streamed.
     pub(crate) fn learn(&mut self, fault: impl FnOnce() -> Option<Error>) {
         if self.state.doom.is_none() && self.state.guarded.is_some() {
-            self.state.doom = fault().filter(Error::is_transient);
+            self.state.doom = fault().filter(Error::passes);
         }
     }
 

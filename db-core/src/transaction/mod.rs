@@ -13,6 +13,7 @@ use std::thread;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::retry::attempts;
 use crate::session::Session;
 use crate::session::shared::Database;
 use crate::telemetry::event::event;
@@ -203,7 +204,7 @@ impl<'a> Scope<'a> {
 }
 
 fn joined_attempt(open: &Mutex<Open<'_>>) -> Attempt {
-    open.try_lock().map_or_else(Attempt::only, |open| retry_loop::attempt_of(open.database))
+    open.try_lock().map_or_else(Attempt::only, |open| attempts::attempt_of(open.database))
 }
 
 fn outermost<T, E: From<Error>>(
@@ -323,7 +324,7 @@ fn nested<T, E: From<Error>>(
         owner.forget_since(mark);
     }
     match outcome {
-        // A body may swallow the error that doomed the transaction; its caller shall not believe it.
+        // A body may swallow the error that aborted the transaction; its caller shall not believe it.
         Ok(Ok(value)) => session.state.doom.clone().map_or(Ok(value), |doom| Err(doom.into())),
         Ok(Err(error)) => Err(error),
         Err(panic) => {

@@ -1,9 +1,9 @@
 //! One call, run again for as long as that is safe and of use. The only loop around a body, and the only sleep of the crate.
 
-use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use crate::retry::policy::{Attempt, Failure, Next, Progress, RetryPolicy};
+use crate::retry::attempts::{self, Attempt, FailedAttempt, Frame, History};
+use crate::retry::policy::{Failed, Failure, Next, Progress, RetryPolicy};
 use crate::session::Aftermath;
 use crate::session::shared::Database;
 use crate::telemetry::event::event;
@@ -12,104 +12,75 @@ use crate::telemetry::span::Watch;
 use crate::transaction::hooks::{self, Hook};
 use crate::{Error, ErrorKind, Result};
 
-/// An attempt under way on this thread, and what its transactions have told of it.
-struct Frame {
-    database: usize,
-    attempt: Attempt,
-    seen: Seen,
-}
-
+/// What the transactions of an attempt have told of it.
 #[derive(Default)]
 struct Seen {
     fault: Option<Error>,
     /// No transaction could begin, since no connection was to be had.
     unreachable: bool,
-    /// A replay would do again what is, or may be, in the database.
-    committed: bool,
-    /// Hooks of rolled back transactions. They run once it is certain that there is no replay.
+    /// Hooks of rolled back transactions. They run once it is certain that there is no retry.
     hooks: Vec<Hook>,
 }
 
-thread_local! {
-    static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
-}
-
 /// Takes its frame away, also when the body panics.
-struct Running;
+struct Running(Option<attempts::Running>);
 
 impl Running {
-    fn begin(database: &Database, attempt: Attempt) -> Self {
-        let frame = Frame { database: database.id(), attempt, seen: Seen::default() };
-        FRAMES.with_borrow_mut(|frames| frames.push(frame));
-        Self
+    fn begin(database: &Database, attempt: Attempt, history: History) -> Self {
+        Self(Some(attempts::begin(database.id(), attempt, history)))
     }
 
-    fn end(self) -> Seen {
-        std::mem::forget(self);
-        pop().unwrap_or_default()
+    fn end(mut self) -> Option<Frame> {
+        self.0.take().map(|mut running| running.end())
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(seen) = pop() {
-            hooks::run_while_panicking(seen.hooks);
+        if let Some(mut running) = self.0.take() {
+            hooks::run_while_panicking(running.end().take_notes::<Seen>().hooks);
         }
     }
 }
 
-fn pop() -> Option<Seen> {
-    FRAMES.with_borrow_mut(|frames| frames.pop()).map(|frame| frame.seen)
-}
-
-fn on_frame<R>(database: &Database, f: impl FnOnce(&mut Frame) -> R) -> Option<R> {
-    FRAMES.with_borrow_mut(|frames| frames.iter_mut().rev().find(|frame| frame.database == database.id()).map(f))
-}
-
-/// The attempt that errors arise in: 1 outside of every retry.
-pub(crate) fn current_attempt() -> u32 {
-    FRAMES.with_borrow(|frames| frames.last().map_or(1, |frame| frame.attempt.number()))
-}
-
-/// The attempt a function is told that was called inside a transaction of `database`.
-pub(crate) fn attempt_of(database: usize) -> Attempt {
-    FRAMES.with_borrow(|frames| {
-        frames.iter().rev().find(|frame| frame.database == database).map_or_else(Attempt::only, |frame| frame.attempt)
-    })
-}
-
 /// A transaction could not begin.
 pub(crate) fn saw_unreachable(database: &Database, error: &Error) {
-    if error.is_transient() {
-        on_frame(database, |frame| {
-            frame.seen.fault = Some(error.clone());
-            frame.seen.unreachable = true;
+    if error.passes() {
+        attempts::with(database.id(), |frame| {
+            let seen = frame.notes::<Seen>();
+            seen.fault = Some(error.clone().at(database.id()));
+            seen.unreachable = true;
         });
     }
 }
 
 /// A transaction has ended.
 pub(crate) fn saw_end(database: &Database, aftermath: Aftermath) {
-    on_frame(database, |frame| {
-        frame.seen.committed |= aftermath.committed;
-        frame.seen.unreachable = false;
-        frame.seen.fault = aftermath.fault;
+    if aftermath.committed {
+        attempts::mark_committed_all();
+    }
+    attempts::with(database.id(), |frame| {
+        if aftermath.fault.is_some() || frame.existing_notes::<Seen>().is_some() {
+            let seen = frame.notes::<Seen>();
+            seen.unreachable = false;
+            seen.fault = aftermath.fault.map(|fault| fault.at(database.id()));
+        }
     });
 }
 
-/// The hooks of a transaction that was rolled back: kept while a replay is possible, else given back to be run.
+/// The hooks of a transaction that was rolled back: kept while a retry is possible, else given back to be run.
 pub(crate) fn keep_hooks(database: &Database, hooks: Vec<Hook>) -> Vec<Hook> {
     if hooks.is_empty() {
         return hooks;
     }
     let mut hooks = Some(hooks);
-    on_frame(database, |frame| frame.seen.hooks.extend(hooks.take().unwrap_or_default()));
+    attempts::with(database.id(), |frame| frame.notes::<Seen>().hooks.extend(hooks.take().unwrap_or_default()));
     hooks.unwrap_or_default()
 }
 
-/// Whether a run on `database` that was begun here could itself be replayed as a whole.
-fn outer_replays(database: &Database) -> Option<Attempt> {
-    on_frame(database, |frame| (!frame.seen.committed).then_some(frame.attempt)).flatten()
+/// Whether an attempt on `database` that was begun here could itself be retried as a whole.
+fn outer_retries(database: &Database) -> Option<Attempt> {
+    attempts::with(database.id(), |frame| (!frame.committed).then_some(frame.attempt)).flatten()
 }
 
 /// What is run again and again.
@@ -150,7 +121,7 @@ where
     I: Fn(&E) -> Option<Error>,
 {
     // Inside another retry that can still replay this one too, once is enough: never three times three.
-    if let Some(attempt) = outer_replays(database) {
+    if let Some(attempt) = outer_retries(database) {
         call.began();
         let result = (call.body)(attempt);
         call.ended(result.as_ref().err(), None);
@@ -160,27 +131,30 @@ where
     let began = pace.began;
     let mut runs = 0;
     let mut reconnect = false;
+    let mut history = History::default();
     loop {
         let mut failed = None;
         if std::mem::take(&mut reconnect) {
-            let waiting = Running::begin(database, policy.attempt(runs, began));
+            let waiting = Running::begin(database, policy.attempt(runs, began), std::mem::take(&mut history));
             let connected = database.connect();
-            waiting.end();
+            history = waiting.end().map(|frame| frame.history).unwrap_or_default();
             if let Err(error) = connected {
                 call.watch.failed(&error);
-                if !error.is_transient() {
+                if !error.passes() {
                     return Err(error.into());
                 }
+                history.add(FailedAttempt::new(policy.attempt(runs, began).number(), error.kind(), error.code()));
                 failed = Some((Failure::Unreachable, Cause::of(&error), E::from(error), Vec::new()));
             }
         }
         let (failure, cause, error, hooks) = match failed {
             Some(failed) => failed,
             None => {
-                let running = Running::begin(database, policy.attempt(runs, began));
+                let running = Running::begin(database, policy.attempt(runs, began), std::mem::take(&mut history));
                 call.began();
                 let result = (call.body)(policy.attempt(runs, began));
-                let seen = running.end();
+                let Some(mut frame) = running.end() else { return result };
+                let seen: Seen = frame.take_notes();
                 let error = match result {
                     Ok(value) => {
                         call.ended(None, None);
@@ -189,15 +163,22 @@ where
                     }
                     Err(error) => error,
                 };
-                let fault = seen.fault.or_else(|| (call.inspect)(&error)).filter(Error::is_transient);
+                let of_another = |error: &Error| error.origin().is_some_and(|database_id| database_id != database.id());
+                let fault = seen.fault.or_else(|| (call.inspect)(&error).filter(|error| !of_another(error)));
                 call.ended(Some(&error), fault.as_ref());
-                let (Some(fault), false) = (fault, seen.committed) else {
+                let failed = Failed { error: fault.as_ref(), requested: frame.requested, committed: frame.committed };
+                if !policy.retries(&failed) {
                     hooks::run(seen.hooks);
                     return Err(error);
-                };
-                runs += u32::from(!(seen.unreachable && call.watch.is_transaction));
-                let failure = if seen.unreachable { Failure::Unreachable } else { Failure::of(&fault) };
-                (failure, Cause::of(&fault), error, seen.hooks)
+                }
+                let (kind, code) = fault.as_ref().map_or((ErrorKind::RetryRequested, None), |fault| (fault.kind(), fault.code()));
+                let failure = if seen.unreachable { Failure::Unreachable } else { Failure::of(kind) };
+                history = frame.history;
+                history.add(FailedAttempt::new(frame.attempt.number(), kind, code));
+                let counts = if seen.unreachable { !call.watch.is_transaction } else { failure != Failure::Unreachable };
+                runs += u32::from(counts);
+                let cause = fault.as_ref().map_or(Cause::Error { kind, code }, Cause::of);
+                (failure, cause, error, seen.hooks)
             }
         };
         let Some(delay) = pace.next(failure, runs) else {
@@ -251,15 +232,5 @@ impl Pace {
 pub(crate) fn pause(delay: Duration) {
     if !delay.is_zero() {
         std::thread::sleep(delay);
-    }
-}
-
-impl Failure {
-    fn of(fault: &Error) -> Self {
-        match fault.kind() {
-            ErrorKind::ConnectFailed => Self::Unreachable,
-            ErrorKind::ConnectionLost => Self::Disconnected,
-            _ => Self::Conflict,
-        }
     }
 }
