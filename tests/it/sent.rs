@@ -12,7 +12,7 @@ use tests::{eventually, quick};
 const OURS: &str = "/* by the test */";
 
 /// Numbers are replaced by `N`.
-const STATEMENTS: [&str; 25] = [
+const STATEMENTS: [&str; 26] = [
     "COMMIT AND NO CHAIN NO RELEASE",
     "CREATE TABLE IF NOT EXISTS `we``ird`.db_core_ledger (client BIGINT UNSIGNED NOT NULL PRIMARY KEY, seq BIGINT UNSIGNED NOT NULL, \
      touched TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, KEY (touched)) ENGINE=InnoDB",
@@ -39,6 +39,7 @@ const STATEMENTS: [&str; 25] = [
     "SHOW VARIABLES WHERE Variable_name IN ('max_allowed_packet', 'hostname', 'port', 'server_uuid', 'wsrep_node_name', 'wsrep_on', \
      'group_replication_single_primary_mode', 'read_only', 'super_read_only', 'innodb_read_only')",
     "SET innodb_lock_wait_timeout = N",
+    "USE `we``ird`",
     "UPDATE `we``ird`.db_core_ledger SET seq = IF(seq = N, N, seq + N + N) WHERE client = N",
 ];
 
@@ -81,6 +82,8 @@ fn everything(server: &Server, url: &str) {
     ] {
         db.transaction_with(&options, |tx| tx.query_drop(by_test("SELECT * FROM account"))).unwrap();
     }
+    // What is undone by a reset of the session.
+    db.transaction(|tx| tx.query_drop(by_test("SET @x = 1"))).unwrap();
     // What only the sentinel can watch.
     db.transaction(|tx| Queryable::query_iter(tx, by_test("SELECT * FROM account")).map(drop)).unwrap();
 

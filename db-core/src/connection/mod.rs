@@ -169,15 +169,16 @@ impl Link {
             statements: StatementCache::new(settings.statements),
             joined: String::new(),
         };
-        link.set_up().map_err(refused)?;
+        link.set_up(None).map_err(refused)?;
         Ok(link)
     }
 
     /// One round trip, where the server allows it.
-    fn set_up(&mut self) -> mysql::Result<()> {
+    fn set_up(&mut self, home: Option<&str>) -> mysql::Result<()> {
         let mut mode = MODE_TRACKED;
         loop {
-            let statements = [NAMES, mode, FACTS, CHECK, ROLLBACK];
+            let mut statements = Vec::from_iter(home);
+            statements.extend([NAMES, mode, FACTS, CHECK, ROLLBACK]);
             match self.packet_with_rows(&statements) {
                 Ok(rows) => {
                     self.server = ServerFacts::read(rows);
@@ -204,17 +205,21 @@ impl Link {
         }
     }
 
-    /// Puts the session back to what it was when it was opened: two round trips. Prepared statements end with it.
-    pub(crate) fn reset(&mut self, settings: &Settings) -> Result<()> {
+    /// Puts the session back to what it was when it was opened: two round trips. Prepared statements end with it. `false`: it cannot
+    /// be put back.
+    pub(crate) fn reset(&mut self, settings: &Settings) -> Result<bool> {
+        // The server's own reset leaves the default database as it is, and no statement goes back to none.
+        let Some(database) = settings.options.get_db_name().filter(|name| !name.is_empty()) else { return Ok(false) };
         self.verify()?;
-        let reset = self.conn_mut().and_then(|conn| caught(|| conn.reset())).and_then(|()| self.set_up());
+        let home = format!("USE `{}`", database.replace('`', "``"));
+        let reset = self.conn_mut().and_then(|conn| caught(|| conn.reset())).and_then(|()| self.set_up(Some(&home)));
         reset.map_err(|error| {
             self.abandon();
             Error::from(error)
         })?;
         self.serial = next_serial();
         self.statements = StatementCache::new(settings.statements);
-        Ok(())
+        Ok(true)
     }
 
     pub(crate) fn conn(&self) -> &Conn {

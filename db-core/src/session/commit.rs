@@ -103,9 +103,13 @@ impl Session {
             return;
         }
         let Some(link) = &mut self.link else { return };
-        if let Err(error) = link.reset(&self.settings) {
-            event!(debug, "db_core.reset_failed", { error.type = ?error.kind() }, "the session could not be reset: its connection is closed");
-            self.close();
+        match link.reset(&self.settings) {
+            Ok(true) => {}
+            Ok(false) => self.close(),
+            Err(error) => {
+                event!(debug, "db_core.reset_failed", { error.type = ?error.kind() }, "the session could not be reset: its connection is closed");
+                self.close();
+            }
         }
     }
 
