@@ -3,20 +3,20 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::RangeInclusive;
 use std::process;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
-use db_core::mysql::{Conn, from_row};
+use db_core::mysql::{Conn, Opts, OptsBuilder, from_row};
 use db_core::prelude::*;
 use db_core::{Error, Result};
 use db_testkit::{Action, Fault, FaultProxy, Flavor, Injection, Point};
-use tests::{Bank, bank, connection_of, deposit, in_a_forked_child, quick, within};
+use tests::{Bank, bank, connection_of, deposit, eventually, in_a_forked_child, quick, within};
 
 /// A bank with the ledger's table.
 fn ledger_bank() -> Bank {
@@ -1000,14 +1000,62 @@ fn on_another_server_behind_the_same_address_another_row_is_used() {
     let db = recording(&proxy.url(&first));
     once(&db).unwrap();
     proxy.upstream.store(second.server.port(), Ordering::SeqCst);
-    let connection = db.transaction(|tx| Ok::<_, Error>(tx.connection_id())).unwrap().unwrap();
-    first.kill(connection);
     // The first statement meets the closed connection, and is sent again on one to the other server.
-    once(&db).unwrap();
+    db.transaction(|tx| {
+        first.kill(tx.connection_id().unwrap());
+        deposit(tx, 1, 1)
+    })
+    .unwrap();
+    assert_eq!(rows(&second).into_values().collect::<Vec<_>>(), [1]);
     db.disconnect();
     once(&db).unwrap();
     assert_eq!((first.balance(1), second.balance(1)), (101, 102));
     let (there, here) = (rows(&first), rows(&second));
     assert_eq!((there.values().copied().collect::<Vec<_>>(), here.values().copied().collect::<Vec<_>>()), (vec![1], vec![2]));
     assert_ne!(there.keys().next(), here.keys().next());
+}
+
+/// The local port of this process's connection to a port.
+fn local_port_to(remote: u16) -> u16 {
+    let established = fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let port = |address: &str| u16::from_str_radix(address.split_once(':').unwrap().1, 16).unwrap();
+    let connections = established.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    connections.filter(|line| line[3] == "01" && port(line[2]) == remote).map(|line| port(line[1])).next().unwrap()
+}
+
+#[test]
+fn a_session_of_another_server_is_not_killed_even_with_the_same_number_and_the_same_port() {
+    let (first, second) = (ledger_bank(), ledger_bank());
+    // Numbers that the other server has not given out yet.
+    let _others: Vec<Conn> = (0..60).map(|_| first.admin()).collect();
+    let switch = Proxy::before(&first);
+    let proxy = FaultProxy::start(("127.0.0.1", switch.port)).unwrap();
+    let builder = Db::builder(&proxy.url(&first.server.url()).unwrap()).retry(quick()).commit_ledger(true);
+    let db = builder.resolve_timeout(Duration::from_millis(1500)).connect().unwrap();
+    let old = db.transaction(|tx| Ok::<_, Error>(tx.connection_id())).unwrap().unwrap();
+    let port = local_port_to(proxy.port());
+    let cut = cut_commit(&proxy, &db, Point::AfterRequest, Action::Refuse(Duration::from_secs(60)));
+    let (error, mut innocent) = thread::scope(|threads| {
+        let innocent = threads.spawn(|| {
+            assert!(cut.wait_fired(Duration::from_secs(10)));
+            switch.upstream.store(second.server.port(), Ordering::SeqCst);
+            while second.admin().connection_id() < old - 1 {}
+            let options = OptsBuilder::from_opts(Opts::from_url(&second.server.url()).unwrap())
+                .prefer_socket(false)
+                .bind_address(Some(SocketAddr::from(([127, 0, 0, 1], port))));
+            // As soon as the client has closed its end.
+            let mut innocent = None;
+            eventually("the port is free", || {
+                innocent = Conn::new(options.clone()).ok();
+                innocent.is_some()
+            });
+            let innocent = innocent.unwrap();
+            assert_eq!(innocent.connection_id(), old);
+            proxy.refuse_connections(false);
+            innocent
+        });
+        (persistent(&db).unwrap_err(), innocent.join().unwrap())
+    });
+    assert!(error.is_commit_unknown() && error.to_string().contains("missing"), "{error}");
+    innocent.ping().unwrap();
 }
