@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests panic when something is not as it should be")]
 
+mod batch;
 mod commit_faults;
 mod connecting;
 mod doom;

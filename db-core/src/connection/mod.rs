@@ -48,6 +48,10 @@ pub(crate) struct Link {
     /// Cleared by the first failure that leaves the state unknown.
     known: bool,
     statements: StatementCache,
+    /// The largest request that the driver sends and the server takes, once it was asked for.
+    packet_limit: Option<usize>,
+    /// The largest that the driver sends.
+    driver_limit: Option<usize>,
     /// Where the statements of a packet are put together.
     joined: String,
 }
@@ -101,6 +105,8 @@ impl Link {
             guard_armed: false,
             known: true,
             statements: StatementCache::new(settings.statements),
+            packet_limit: None,
+            driver_limit: settings.options.get_max_allowed_packet(),
             joined: String::new(),
         };
         link.set_up().map_err(refused)?;
@@ -147,6 +153,26 @@ impl Link {
             Some(conn) if self.known => Ok((conn, &mut self.statements)),
             _ => Err(mysql::Error::server_disconnected()),
         }
+    }
+
+    /// Whether the server may have MariaDB's command for many rows, and takes it: not over TLS (1295).
+    pub(crate) fn takes_bulk(&self) -> bool {
+        // Older versions of MariaDB call themselves 5.5.5 in front of their version.
+        const IN_FRONT: (u16, u16, u16) = (5, 5, 5);
+        let version = self.conn().server_version();
+        !self.tls && (version == IN_FRONT || version >= (10, 0, 0))
+    }
+
+    /// The largest request that can be sent. A round trip, once.
+    pub(crate) fn packet_limit(&mut self) -> mysql::Result<usize> {
+        if let Some(limit) = self.packet_limit {
+            return Ok(limit);
+        }
+        let asked: Option<usize> = self.ask("SELECT @@max_allowed_packet")?.pop();
+        let limits = [asked, self.driver_limit];
+        let limit = limits.into_iter().flatten().min().ok_or_else(|| garbled("the server did not say how large a request may be"))?;
+        self.packet_limit = Some(limit);
+        Ok(limit)
     }
 
     /// Where this end of the connection is, as the server sees it if nobody translates addresses between them. `None`: not on the network.

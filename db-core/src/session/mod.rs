@@ -1,5 +1,6 @@
 //! How does a statement of the body get to the server, and what is learned on the way?
 
+mod batch;
 pub(crate) mod commit;
 pub(crate) mod lock;
 pub(crate) mod resend;
@@ -141,27 +142,6 @@ impl Session {
             let params = params.take().ok_or_else(mysql::Error::server_disconnected)?;
             link.conn_mut()?.exec_iter(statement, params)
         })
-    }
-
-    pub(crate) fn exec_batch<S, P, I>(&mut self, statement: &S, params: I) -> mysql::Result<()>
-    where
-        S: AsStatement,
-        P: Into<Params>,
-        I: IntoIterator<Item = P>,
-    {
-        let (statement, kind) = self.execute(|link, _| prepared::resolve(link, statement).map(|(s, kind)| (s.into_owned(), kind)))?;
-        if statement.num_columns() == 0 && !kind.may_commit() {
-            // Preparing may have opened another connection.
-            self.settle();
-            // Each reply is a single packet: there is no rest for the driver to lose an error in.
-            let Some(link) = &mut self.link else { return Err(closed().into()) };
-            let result = link.conn_mut().and_then(|conn| conn.exec_batch(&statement, params));
-            return self.note(result);
-        }
-        for params in params {
-            self.fold(|session| session.exec_own(&statement, kind, params.into()), (), |(), _| Ok(()))?;
-        }
-        Ok(())
     }
 
     pub(crate) fn prepare(&mut self, sql: &str) -> mysql::Result<Statement> {
