@@ -70,6 +70,7 @@ pub use options::{Isolation, TxOptions};
 pub use retry::policy::{Attempt, RetryPolicy};
 pub use session::lock::{LockGuard, SharedLock};
 pub use telemetry::stats::Stats;
+pub use transaction::rows::{ResultRows, Rows};
 pub use transaction::{Scope, Transaction};
 
 /// What a module that talks to a database imports.

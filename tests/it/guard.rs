@@ -114,7 +114,7 @@ fn a_statement_that_commits_implicitly_may_be_all_there_is() {
     bank.db.transaction(|tx| tx.query_drop("CREATE TABLE other (id INT)")).unwrap();
     bank.db.transaction(|tx| tx.query_drop("INSERT INTO other VALUES (1)")).unwrap();
     // Not where an error of it may have gone unread.
-    let raw = bank.db.transaction(|tx| tx.query_iter("CREATE TABLE another (id INT)").map(drop));
+    let raw = bank.db.transaction(|tx| Ok::<_, Error>(Queryable::query_iter(tx, "CREATE TABLE another (id INT)").map(drop)?));
     assert_eq!(raw.unwrap_err().kind(), ErrorKind::ImplicitCommit);
     let two = bank.db.transaction(|tx| tx.query_drop("DROP TABLE other").and_then(|()| tx.query_drop("DROP TABLE another")));
     assert_eq!(two.unwrap_err().kind(), ErrorKind::ImplicitCommit);
@@ -201,7 +201,8 @@ fn a_deadlock_in_a_result_dropped_half_read_is_found() {
             deposit(tx, 9, 1)?;
             rival.wait_for_nine();
             // Row 8 arrives, row 10 is the deadlock, and nobody reads that far.
-            let first = tx.query_iter("SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE").map(|mut rows| rows.next().is_some());
+            let conflict = "SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE";
+            let first = Queryable::query_iter(tx, conflict).map(|mut rows| rows.next().is_some());
             assert!(first.is_ok());
             deposit(tx, 1, 1)
         })
@@ -252,7 +253,7 @@ fn a_lock_wait_timeout_in_a_streamed_row_is_replayed_because_the_bodys_error_tel
     fn stream(tx: &mut Transaction<'_>, attempt: Attempt, free: &mut dyn FnMut()) -> Result<u32> {
         tx.query_drop("SET @@innodb_lock_wait_timeout = 1")?;
         deposit(tx, 1, 1)?;
-        for row in tx.query_iter("SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE")? {
+        for row in Queryable::query_iter(tx, "SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE")? {
             // The row's error is the driver's: `?` turns it into ours.
             row.inspect_err(|_| free())?;
         }
@@ -276,7 +277,7 @@ fn what_the_bodys_error_tells_reaches_a_retry_that_cannot_see_that_error() {
     fn stream(tx: &mut Transaction<'_>, free: &mut dyn FnMut()) -> Result<()> {
         tx.query_drop("SET @@innodb_lock_wait_timeout = 1")?;
         deposit(tx, 1, 1)?;
-        for row in tx.query_iter("SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE")? {
+        for row in Queryable::query_iter(tx, "SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE")? {
             row.inspect_err(|_| free())?;
         }
         Ok(())

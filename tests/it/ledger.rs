@@ -83,7 +83,7 @@ fn a_recorded_commit_costs_no_round_trip() {
     assert_eq!(count(|tx| tx.query_drop("UPDATE account SET balance = 1 WHERE id = 1"), plain), (2, true), "one");
     assert_eq!(count(|tx| deposit(tx, 1, 1), plain), (3, true), "two");
     assert_eq!(count(|tx| (0..9).try_for_each(|_| tx.query_drop("DO 1")), plain), (10, true), "nine");
-    assert_eq!(count(|tx| tx.query_iter("SELECT * FROM account").map(drop), plain), (2, true), "watched by the guard");
+    assert_eq!(count(|tx| Ok(Queryable::query_iter(tx, "SELECT * FROM account").map(drop)?), plain), (2, true), "watched by the guard");
     assert_eq!(count(|tx| tx.query_drop("SELECT * FROM account"), plain.read_only(true)), (3, false), "read-only: nothing to record");
     let rolled_back = |db: &Db| {
         proxy.reset_counts();

@@ -16,5 +16,6 @@ mod nesting;
 mod observe;
 mod retrying;
 mod round_trips;
+mod rows;
 mod sent;
 mod statements;

@@ -12,7 +12,7 @@ use tests::{eventually, quick};
 const OURS: &str = "/* by the test */";
 
 /// Numbers are replaced by `N`.
-const STATEMENTS: [&str; 23] = [
+const STATEMENTS: [&str; 26] = [
     "COMMIT",
     "CREATE TABLE IF NOT EXISTS `we``ird`.db_core_ledger (client BIGINT UNSIGNED NOT NULL PRIMARY KEY, seq BIGINT UNSIGNED NOT NULL, \
      touched TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, KEY (touched)) ENGINE=InnoDB",
@@ -22,8 +22,11 @@ const STATEMENTS: [&str; 23] = [
     "RELEASE SAVEPOINT db_core_guard",
     "ROLLBACK",
     "ROLLBACK TO SAVEPOINT db_core_N",
+    "ROLLBACK TO SAVEPOINT db_core_batch",
     "SAVEPOINT db_core_N",
+    "SAVEPOINT db_core_batch",
     "SAVEPOINT db_core_guard",
+    "SELECT @@max_allowed_packet",
     "SELECT COUNT(*) FROM information_schema.processlist WHERE id = N AND host LIKE '%:N'",
     "SELECT client FROM `we``ird`.db_core_ledger WHERE touched < NOW() - INTERVAL N DAY LIMIT N",
     "SELECT seq FROM `we``ird`.db_core_ledger WHERE client = N FOR UPDATE",
@@ -80,8 +83,11 @@ fn everything(server: &Server, url: &str) {
     }
     // What only the guard can watch.
     for _ in 0..2 {
-        db.transaction(|tx| tx.query_iter(by_test("SELECT * FROM account")).map(drop)).unwrap();
+        db.transaction(|tx| Queryable::query_iter(tx, by_test("SELECT * FROM account")).map(drop)).unwrap();
     }
+    let batch = by_test("INSERT INTO account (id, note) VALUES (?, ?)");
+    let note = "a value of ours".repeat(100);
+    db.transaction(|tx| tx.exec_batch(batch.as_str(), [(1000, &note), (1000, &note)])).unwrap_err();
 
     let ledger = Db::builder(url)
         .retry(quick())

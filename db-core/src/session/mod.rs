@@ -109,8 +109,13 @@ impl Session {
 
     /// `raw`: the result goes to a caller who may drop it half read, and an error in its rest with it.
     pub(crate) fn query(&mut self, sql: &str, raw: bool) -> mysql::Result<QueryResult<'_, '_, '_, Text>> {
+        Ok(self.query_beside_state(sql, raw)?.0)
+    }
+
+    /// The result, and where the errors in it are noted.
+    pub(crate) fn query_beside_state(&mut self, sql: &str, raw: bool) -> mysql::Result<(QueryResult<'_, '_, '_, Text>, &mut State)> {
         let kind = kind::of(sql);
-        self.execute(move |link, state| {
+        self.execute_beside_state(move |link, state| {
             state.watch(link, kind, raw)?;
             statement!("db_core.statement", { db.query.text = text(sql) }, "query");
             link.conn_mut()?.query_iter(sql)
@@ -123,9 +128,19 @@ impl Session {
         params: Params,
         raw: bool,
     ) -> mysql::Result<QueryResult<'_, '_, '_, Binary>> {
+        Ok(self.exec_beside_state(statement, params, raw)?.0)
+    }
+
+    /// The result, and where the errors in it are noted.
+    pub(crate) fn exec_beside_state<S: AsStatement>(
+        &mut self,
+        statement: &S,
+        params: Params,
+        raw: bool,
+    ) -> mysql::Result<(QueryResult<'_, '_, '_, Binary>, &mut State)> {
         self.state.spare.keep(&params);
         let mut params = Some(params);
-        self.execute(move |link, state| {
+        self.execute_beside_state(move |link, state| {
             let (statement, kind) = prepared::resolve(link, statement)?;
             state.watch(link, kind, raw)?;
             // The second time, those that were kept. Parameters too large to keep are sent once.
@@ -214,7 +229,15 @@ impl Session {
 
     /// Runs one statement. The first one of a transaction is sent again if its connection turns out to be dead: what it
     /// did, if it was executed at all, went with its session, and there was nothing else to lose.
-    fn execute<'s, R: 's>(&'s mut self, mut run: impl FnMut(&'s mut Link, &mut State) -> mysql::Result<R>) -> mysql::Result<R> {
+    fn execute<'s, R: 's>(&'s mut self, run: impl FnMut(&'s mut Link, &mut State) -> mysql::Result<R>) -> mysql::Result<R> {
+        Ok(self.execute_beside_state(run)?.0)
+    }
+
+    /// As [`execute`](Self::execute), with the part of the session that the result does not borrow.
+    fn execute_beside_state<'s, R: 's>(
+        &'s mut self,
+        mut run: impl FnMut(&'s mut Link, &mut State) -> mysql::Result<R>,
+    ) -> mysql::Result<(R, &'s mut State)> {
         self.settle();
         let Self { settings, counters, link, fresh, state, faulted, .. } = self;
         if let Some(doom) = &state.doom {
@@ -227,7 +250,7 @@ impl Session {
             state.precede(link)?;
             caught(|| run(link, state))
         }) {
-            Ok(result) => return Ok(result),
+            Ok(result) => return Ok((result, state)),
             Err(error) => error,
         };
         if !first || state.may_have_committed || !went_with_its_session(&error) {
@@ -248,7 +271,13 @@ impl Session {
             state.precede(link)?;
             caught(|| run(link, state))
         });
-        again.inspect_err(|error| state.note(error))
+        match again {
+            Ok(result) => Ok((result, state)),
+            Err(error) => {
+                state.note(&error);
+                Err(error)
+            }
+        }
     }
 
     fn note<R>(&mut self, result: mysql::Result<R>) -> mysql::Result<R> {
