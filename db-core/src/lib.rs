@@ -71,6 +71,7 @@ pub use retry::attempts::{Attempt, FailedAttempt};
 pub use retry::policy::RetryPolicy;
 pub use session::lock::{LockGuard, SharedLock};
 pub use telemetry::stats::Stats;
+pub use transaction::rows::{ResultRows, Rows};
 pub use transaction::{Scope, Transaction};
 
 /// What a module that talks to a database imports.

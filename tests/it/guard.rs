@@ -202,7 +202,8 @@ fn a_deadlock_in_a_result_dropped_half_read_is_found() {
             deposit(tx, 9, 1)?;
             rival.wait_for_nine();
             // Row 8 arrives, row 10 is the deadlock, and nobody reads that far.
-            let first = tx.query_iter("SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE").map(|mut rows| rows.next().is_some());
+            let conflict = "SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE";
+            let first = Queryable::query_iter(tx, conflict).map(|mut rows| rows.next().is_some());
             assert!(first.is_ok());
             deposit(tx, 1, 1)
         })
@@ -253,7 +254,7 @@ fn a_lock_wait_timeout_in_a_streamed_row_is_replayed_because_the_bodys_error_tel
     fn stream(tx: &mut Transaction<'_>, attempt: Attempt, free: &mut dyn FnMut()) -> Result<u32> {
         tx.query_drop("SET @@innodb_lock_wait_timeout = 1")?;
         deposit(tx, 1, 1)?;
-        for row in tx.query_iter("SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE")? {
+        for row in Queryable::query_iter(tx, "SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE")? {
             // The row's error is the driver's: `?` turns it into ours.
             row.inspect_err(|_| free())?;
         }
@@ -277,7 +278,7 @@ fn what_the_bodys_error_tells_reaches_a_retry_that_cannot_see_that_error() {
     fn stream(tx: &mut Transaction<'_>, free: &mut dyn FnMut()) -> Result<()> {
         tx.query_drop("SET @@innodb_lock_wait_timeout = 1")?;
         deposit(tx, 1, 1)?;
-        for row in tx.query_iter("SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE")? {
+        for row in Queryable::query_iter(tx, "SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE")? {
             row.inspect_err(|_| free())?;
         }
         Ok(())

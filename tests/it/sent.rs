@@ -12,7 +12,7 @@ use tests::{eventually, quick};
 const OURS: &str = "/* by the test */";
 
 /// Numbers are replaced by `N`.
-const STATEMENTS: [&str; 26] = [
+const STATEMENTS: [&str; 28] = [
     "COMMIT AND NO CHAIN NO RELEASE",
     "CREATE TABLE IF NOT EXISTS `we``ird`.db_core_ledger (client BIGINT UNSIGNED NOT NULL PRIMARY KEY, seq BIGINT UNSIGNED NOT NULL, \
      touched TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, KEY (touched)) ENGINE=InnoDB",
@@ -22,7 +22,9 @@ const STATEMENTS: [&str; 26] = [
     "RELEASE SAVEPOINT db_core_sentinel",
     "ROLLBACK AND NO CHAIN NO RELEASE",
     "ROLLBACK TO SAVEPOINT db_core_N",
+    "ROLLBACK TO SAVEPOINT db_core_batch",
     "SAVEPOINT db_core_N",
+    "SAVEPOINT db_core_batch",
     "SAVEPOINT db_core_check",
     "SAVEPOINT db_core_sentinel",
     "SELECT COUNT(*) FROM information_schema.processlist WHERE id = N AND host LIKE '%:N'",
@@ -86,6 +88,9 @@ fn everything(server: &Server, url: &str) {
     db.transaction(|tx| tx.query_drop(by_test("SET @x = 1"))).unwrap();
     // What only the sentinel can watch.
     db.transaction(|tx| Queryable::query_iter(tx, by_test("SELECT * FROM account")).map(drop)).unwrap();
+    let batch = by_test("INSERT INTO account (id, note) VALUES (?, ?)");
+    let note = "a value of ours".repeat(100);
+    db.transaction(|tx| tx.exec_batch(batch.as_str(), [(1000, &note), (1000, &note)])).unwrap_err();
 
     let ledger = Db::builder(url)
         .retry(quick())

@@ -173,7 +173,8 @@ fn no_more_statements_stay_prepared_than_the_url_asks_for() {
                 assert_eq!(tx.exec::<u32, _, _>(&sql, (1,))?, [text + 1; 10]);
                 // Half read.
                 drop(tx.exec_iter(&sql, (1,))?.next());
-                tx.exec_drop("UPDATE account SET balance = ? WHERE id = 1", (100,))
+                tx.exec_drop("UPDATE account SET balance = balance + ? WHERE id = 1", (1,))?;
+                tx.exec_batch("UPDATE account SET balance = balance - ? WHERE id = 1", [(1,), (0,)])
             })
             .unwrap();
             let left = prepared_on_the_server(&mut admin);

@@ -59,6 +59,11 @@ impl Bank {
         self.admin().exec_first("SELECT balance FROM account WHERE id = ?", (id,)).unwrap().unwrap()
     }
 
+    /// How many rows a table has.
+    pub fn admin_count(&self, table: &str) -> u64 {
+        self.admin().query_first(format!("SELECT COUNT(*) FROM {table}")).unwrap().unwrap()
+    }
+
     pub fn notes(&self) -> Vec<String> {
         self.admin().query("SELECT note FROM journal ORDER BY n").unwrap()
     }

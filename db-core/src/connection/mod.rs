@@ -66,6 +66,8 @@ pub(crate) struct Link {
     reads_time_out: bool,
     server: ServerFacts,
     statements: StatementCache,
+    /// The most bytes that the driver sends in one request.
+    driver_limit: Option<usize>,
     /// Where the statements of a request are put together.
     joined: String,
 }
@@ -76,8 +78,8 @@ type OnRow<'f> = dyn FnMut(&mut Reply<'_, '_, '_, Text>, Row) -> mysql::Result<(
 /// What a server says of itself when a connection is made.
 #[derive(Debug, Default)]
 pub(crate) struct ServerFacts {
-    /// Bytes; 0: not known.
-    max_allowed_packet: usize,
+    /// Bytes.
+    max_allowed_packet: Option<usize>,
     /// Tells it from other servers that the same address may lead to.
     identity: String,
     galera: bool,
@@ -94,7 +96,7 @@ impl ServerFacts {
         for (name, value) in rows {
             let on = value.eq_ignore_ascii_case("ON") || value == "1";
             match name.as_str() {
-                "max_allowed_packet" => facts.max_allowed_packet = value.parse().unwrap_or_default(),
+                "max_allowed_packet" => facts.max_allowed_packet = value.parse().ok(),
                 "wsrep_on" => facts.galera = on,
                 "read_only" | "super_read_only" | "innodb_read_only" => facts.read_only |= on,
                 "group_replication_single_primary_mode" => {
@@ -167,6 +169,7 @@ impl Link {
             reads_time_out: true,
             server: ServerFacts::default(),
             statements: StatementCache::new(settings.statements),
+            driver_limit: settings.options.get_max_allowed_packet(),
             joined: String::new(),
         };
         link.set_up(None).map_err(refused)?;
@@ -242,6 +245,14 @@ impl Link {
         }
     }
 
+    /// Whether the server may have MariaDB's command for many rows, and takes it: not over TLS (1295).
+    pub(crate) fn takes_bulk(&self) -> bool {
+        // Older versions of MariaDB call themselves 5.5.5 in front of their version.
+        const IN_FRONT: (u16, u16, u16) = (5, 5, 5);
+        let version = self.conn().server_version();
+        !self.tls && (version == IN_FRONT || version >= (10, 0, 0))
+    }
+
     /// Where this end of the connection is, as the server sees it if nobody translates addresses between them. `None`: not on the network.
     pub(crate) fn local_port(&self) -> Option<u16> {
         socket::local_port(self.conn())
@@ -274,9 +285,9 @@ impl Link {
         &self.server.identity
     }
 
-    /// The most bytes that the server takes in one request; 0: not known.
-    pub(crate) fn max_allowed_packet(&self) -> usize {
-        self.server.max_allowed_packet
+    /// The most bytes that one request may have, if the server said so or the driver is told.
+    pub(crate) fn packet_limit(&self) -> Option<usize> {
+        [self.server.max_allowed_packet, self.driver_limit].into_iter().flatten().min()
     }
 
     /// Whether the last OK said that something has changed that outlives the transaction in its session.

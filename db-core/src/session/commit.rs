@@ -6,7 +6,7 @@ use crate::connection::{COMMIT, Link, PacketError, ROLLBACK};
 use crate::error::classify::{self, CommitVerdict};
 use crate::ledger::{Evidence, Lost, Resolution};
 use crate::retry::attempts;
-use crate::session::{Session, sentinel};
+use crate::session::{Session, sentinel, unread};
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
 
@@ -52,6 +52,9 @@ pub(crate) enum Ending {
 impl Session {
     /// Ends the transaction.
     pub(crate) fn finish(&mut self, wish: Wish) -> Ended {
+        if self.state.streaming {
+            self.state.lose(unread());
+        }
         self.settle();
         let wrote = self.state.has_written();
         let result = match wish {

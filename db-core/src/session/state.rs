@@ -11,7 +11,7 @@ use crate::session::sentinel::{self, Sentinel};
 use crate::sql::kind::{Effect, StatementKind};
 use crate::{Error, ErrorKind, Result, TxOptions};
 
-pub(super) struct State {
+pub(crate) struct State {
     /// Between its beginning and its end.
     pub(super) open: bool,
     owner: ThreadId,
@@ -34,6 +34,8 @@ pub(super) struct State {
     /// temporary tables, named locks.
     pub(super) session_changed: bool,
     pub(super) sentinel: Sentinel,
+    /// The caller reads a result row by row. Only a result that was forgotten leaves this.
+    pub(crate) streaming: bool,
     /// With what the first statement would be sent again.
     pub(super) resend: Resend,
     /// Nested transactions under way that have a savepoint, and how many of these the server knows of.
@@ -84,6 +86,7 @@ impl State {
             committed: false,
             session_changed: false,
             sentinel: Sentinel::default(),
+            streaming: false,
             resend: Resend::default(),
             level: 0,
             savepoints: 0,
@@ -117,7 +120,7 @@ impl State {
     }
 
     /// Nothing may be committed from now on. The first cause counts.
-    pub(super) fn abort(&mut self, cause: Error) {
+    pub(crate) fn abort(&mut self, cause: Error) {
         match &mut self.aborted {
             Some(aborted) => aborted.until_undone = None,
             none => *none = Some(Aborted { cause, until_undone: None }),
@@ -192,7 +195,7 @@ impl State {
 
     /// Keeps what an error says about the transaction. One that is met once something may have been committed does not invite its
     /// reader to try again.
-    pub(super) fn met(&mut self, error: mysql::Error) -> mysql::Error {
+    pub(crate) fn met(&mut self, error: mysql::Error) -> mysql::Error {
         self.note(&error);
         if self.may_have_committed() {
             attempts::mark_errors_spent(true);

@@ -4,6 +4,7 @@ mod conversion;
 pub(crate) mod hooks;
 mod queryable;
 pub(crate) mod retry_loop;
+pub(crate) mod rows;
 mod run;
 
 use std::any::type_name_of_val;
