@@ -1,4 +1,4 @@
-//! What can go wrong with a throwaway server or a proxy?
+//! Errors of servers, clusters and proxies.
 
 use std::fmt;
 use std::io;

@@ -49,6 +49,7 @@ mod flavor;
 mod port;
 mod process;
 mod proxy;
+mod search;
 mod server;
 mod template;
 
@@ -56,5 +57,5 @@ pub use mysql;
 
 pub use crate::error::{Error, Result};
 pub use crate::flavor::Flavor;
-pub use crate::proxy::{Action, Command, Counts, Fault, FaultProxy, Injection, Point, Request};
+pub use crate::proxy::{Action, Command, Counts, Fault, FaultProxy, Injection, Point, ProxyBuilder, Request, Upstream};
 pub use crate::server::{Server, ServerBuilder};

@@ -1,6 +1,6 @@
-//! Which TCP port may a server or proxy of ours use?
+//! TCP ports of servers and proxies, below the ephemeral range.
 //!
-//! Not one of the ephemeral range. A client that keeps trying to connect to a local port of that range is, now
+//! A client that keeps trying to connect to a local port of the ephemeral range is, now
 //! and then, given the very port as its own address: it connects to itself, hangs in the handshake, and keeps the
 //! server from binding.
 

@@ -1,4 +1,4 @@
-//! What can a test do with a server of its own?
+//! A private server: start, signals, connections.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,11 +16,11 @@ use crate::error::Doing;
 use crate::flavor::Program;
 use crate::port::Port;
 use crate::process::Process;
-use crate::template::{Home, as_root, option, tail};
+use crate::template::{Home, option, tail};
 use crate::{Error, FaultProxy, Flavor, Result};
 
 /// How long a server may take to answer its first query, and to stop.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many ports are tried: somebody else may take one between the look and the bind.
 const PORTS_TRIED: u32 = 10;
@@ -88,23 +88,7 @@ impl ServerBuilder {
     /// As [`Server::start`].
     pub fn start(self) -> Result<Server> {
         let flavor = self.flavor.map_or_else(Flavor::from_env, Ok)?;
-        let program = Program::find(flavor)?;
-        let home = Home::create(&program)?;
-        let mut args = Vec::new();
-        #[cfg(feature = "tls")]
-        if self.tls {
-            args = crate::certificate::make(&program, home.directory())?;
-        }
-        args.extend(self.args);
-        let mut server = Server {
-            port: Port::reserve()?,
-            program,
-            args,
-            version: String::new(),
-            databases: AtomicU32::new(0),
-            process: Mutex::new(None),
-            home,
-        };
+        let mut server = self.prepare(Program::find(flavor)?)?;
         for _ in 1..PORTS_TRIED {
             match server.restart() {
                 Err(Error::Exited { log, .. }) if log.contains("Address already in use") => server.port = Port::reserve()?,
@@ -116,6 +100,26 @@ impl ServerBuilder {
         }
         server.version = server.connect()?.query_first("SELECT VERSION()")?.unwrap_or_default();
         Ok(server)
+    }
+
+    /// Makes the directory of a server that is not started.
+    pub(crate) fn prepare(self, program: Program) -> Result<Server> {
+        let home = Home::create(&program)?;
+        let mut args = Vec::new();
+        #[cfg(feature = "tls")]
+        if self.tls {
+            args = crate::certificate::make(&program, home.directory())?;
+        }
+        args.extend(self.args);
+        Ok(Server {
+            port: Port::reserve()?,
+            program,
+            args,
+            version: String::new(),
+            databases: AtomicU32::new(0),
+            process: Mutex::new(None),
+            home,
+        })
     }
 }
 
@@ -301,11 +305,18 @@ impl Server {
     ///
     /// [`Error::Running`] if it was not stopped or killed; [`Error::Io`] if the program cannot be started.
     pub fn launch(&self) -> Result<()> {
+        self.launch_with(&[])
+    }
+
+    /// The same, with options for this time only.
+    pub(crate) fn launch_with(&self, args: &[OsString]) -> Result<()> {
+        let mut command = self.command();
+        command.args(args);
         let mut process = self.process.lock();
         if process.is_some() {
             return Err(Error::Running);
         }
-        *process = Some(Process::spawn(self.command(), &self.home.log())?);
+        *process = Some(Process::spawn(command, &self.home.log())?);
         Ok(())
     }
 
@@ -316,11 +327,15 @@ impl Server {
     /// [`Error::Exited`] if it ends, [`Error::NotReady`] if it does not answer, both with the end of the log;
     /// [`Error::NotRunning`] if it was stopped.
     pub fn wait_ready(&self) -> Result<()> {
+        self.wait_answer(PATIENCE)
+    }
+
+    pub(crate) fn wait_answer(&self, patience: Duration) -> Result<()> {
         let opts = OptsBuilder::from_opts(self.opts())
             .tcp_connect_timeout(Some(Duration::from_secs(1)))
             .read_timeout(Some(Duration::from_secs(5)))
             .write_timeout(Some(Duration::from_secs(5)));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         loop {
             let last = match answering_server(opts.clone()) {
                 // Who answers may be another server: one that took the port before ours could.
@@ -335,7 +350,7 @@ impl Server {
             }
             drop(process);
             if Instant::now() > deadline {
-                return Err(Error::NotReady { waited: PATIENCE, last, log: tail(&self.home.log()) });
+                return Err(Error::NotReady { waited: patience, last, log: tail(&self.home.log()) });
             }
             thread::sleep(Duration::from_millis(2));
         }
@@ -388,11 +403,11 @@ impl Server {
         self.program.inside(&self.home.pid_file())
     }
 
-    fn command(&self) -> std::process::Command {
+    pub(crate) fn command(&self) -> std::process::Command {
         let mut command = self.program.command();
         command
             .arg("--no-defaults")
-            .args(as_root())
+            .args(self.program.as_root())
             .args(OPTIONS)
             .args(match self.program.flavor {
                 Flavor::MariaDb => MARIADB_OPTIONS,
