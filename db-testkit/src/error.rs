@@ -27,6 +27,25 @@ pub enum Error {
     /// `DB_TESTKIT_SERVER` names no known server.
     #[error("DB_TESTKIT_SERVER={0:?} is unknown: set it to \"mariadb\" or \"mysql\"")]
     UnknownFlavor(String),
+    /// A package that a cluster or a proxy needs is not on this machine.
+    #[error("{what} is missing on this machine: {cure}")]
+    Missing {
+        /// What was looked for.
+        what: String,
+        /// What to install.
+        cure: String,
+    },
+    /// The operation is not possible here.
+    #[error("not possible here: {0}")]
+    Unsupported(String),
+    /// A cluster did not reach the state that was waited for.
+    #[error("the cluster did not settle within {waited:?}: {last}")]
+    NotSettled {
+        /// How long it was given.
+        waited: Duration,
+        /// What was missing in the end.
+        last: String,
+    },
     /// The server could not initialise a data directory.
     #[error("{flavor} could not initialise a data directory ({status}); its log ends:\n{log}")]
     Initialize {

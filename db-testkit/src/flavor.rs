@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::process::{as_nobody, with_parent_death_signal};
+use crate::process::{NOBODY, as_nobody, with_parent_death_signal};
 use crate::search::in_path;
 use crate::{Error, Result};
 
@@ -74,9 +74,14 @@ impl Program {
 
     /// The program file as this process sees it.
     pub(crate) fn file(&self) -> PathBuf {
+        self.outside(&self.path)
+    }
+
+    /// A path as the program sees it, as this process sees it.
+    pub(crate) fn outside(&self, path: &Path) -> PathBuf {
         match &self.root {
-            Some(root) => root.join(self.path.strip_prefix("/").unwrap_or(&self.path)),
-            None => self.path.clone(),
+            Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
+            None => path.to_owned(),
         }
     }
 
@@ -109,6 +114,11 @@ impl Program {
 
     fn drops_privileges(&self) -> bool {
         self.unprivileged && rustix::process::geteuid().is_root()
+    }
+
+    /// The user to whom the program's files must belong, if it is another one than that of this process.
+    pub(crate) fn owner(&self) -> Option<u32> {
+        self.drops_privileges().then_some(NOBODY)
     }
 
     /// What makes a server that is started as root stay root.

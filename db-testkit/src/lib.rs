@@ -44,6 +44,7 @@
 
 #[cfg(feature = "tls")]
 mod certificate;
+mod cluster;
 mod error;
 mod flavor;
 mod port;
@@ -55,6 +56,7 @@ mod template;
 
 pub use mysql;
 
+pub use crate::cluster::{Cluster, ClusterBuilder, Node, Topology};
 pub use crate::error::{Error, Result};
 pub use crate::flavor::Flavor;
 pub use crate::proxy::{Action, Command, Counts, Fault, FaultProxy, Injection, Point, ProxyBuilder, Request, Upstream};

@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -117,6 +119,7 @@ impl ServerBuilder {
             args,
             version: String::new(),
             databases: AtomicU32::new(0),
+            path: None,
             process: Mutex::new(None),
             home,
         })
@@ -149,6 +152,8 @@ pub struct Server {
     process: Mutex<Option<Process>>,
     program: Program,
     args: Vec<OsString>,
+    /// `PATH`, if it is not that of this process.
+    path: Option<OsString>,
     port: Port,
     version: String,
     databases: AtomicU32,
@@ -386,6 +391,38 @@ impl Server {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// Where its files are.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Lets it run as `nobody` from its first start on, if this process is root.
+    pub(crate) fn drop_privileges(&mut self) -> Result<()> {
+        self.program.unprivileged = true;
+        self.program.owner().map_or(Ok(()), |owner| self.home.give_to(owner))
+    }
+
+    /// Gives a file in its directory to the user as whom it runs.
+    pub(crate) fn give(&self, path: &Path) -> Result<()> {
+        let owner = self.program.owner();
+        owner.map_or(Ok(()), |owner| chown(path, Some(owner), Some(owner)).doing(|| format!("giving away {}", path.display())))
+    }
+
+    /// Where it finds the programs that it starts.
+    pub(crate) fn set_path(&mut self, path: OsString) {
+        self.path = Some(path);
+    }
+
+    /// How the process ended, if it did without being asked to.
+    pub(crate) fn exited(&self) -> Result<Option<ExitStatus>> {
+        self.process.lock().as_mut().map_or(Ok(None), Process::exited)
+    }
+
+    /// Adds an option to the command line.
+    pub(crate) fn add_arg(&mut self, arg: impl Into<OsString>) {
+        self.args.push(arg.into());
+    }
+
     fn opts(&self) -> Opts {
         OptsBuilder::new()
             .ip_or_hostname(Some(Ipv4Addr::LOCALHOST.to_string()))
@@ -418,7 +455,8 @@ impl Server {
             .arg(option("tmpdir", self.program.inside(&self.home.tmp())))
             .arg(option("socket", self.program.inside(&self.home.socket())))
             .arg(option("pid-file", self.pid_file()))
-            .args(&self.args);
+            .args(&self.args)
+            .envs(self.path.as_ref().map(|path| ("PATH", path)));
         command
     }
 }

@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -52,7 +52,17 @@ impl Home {
         Ok(home)
     }
 
-    #[cfg(feature = "tls")]
+    /// Gives all files to another user, who can then reach them.
+    pub(crate) fn give_to(&self, user: u32) -> Result<()> {
+        let directory = self.directory();
+        let base = directory.parent().unwrap_or(directory);
+        // Others may enter, but not list.
+        fs::set_permissions(base, Permissions::from_mode(0o711)).doing(|| format!("opening {}", base.display()))?;
+        let give = |path: &Path| chown(path, Some(user), Some(user)).doing(|| format!("giving away {}", path.display()));
+        give(directory)?;
+        walk(directory, &mut |path, _| give(path))
+    }
+
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
