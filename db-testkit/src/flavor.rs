@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::namespace::Namespace;
 use crate::process::{NOBODY, as_nobody, with_parent_death_signal};
 use crate::search::in_path;
 use crate::{Error, Result};
@@ -58,6 +59,8 @@ pub(crate) struct Program {
     pub(crate) root: Option<PathBuf>,
     /// Whether it runs as `nobody` where this process runs as root: some programs refuse or fail to work as root.
     pub(crate) unprivileged: bool,
+    /// Where its sockets are, if not where those of this process are.
+    pub(crate) namespace: Option<Namespace>,
 }
 
 impl Program {
@@ -108,6 +111,11 @@ impl Program {
             command = Command::new(in_path("chroot").unwrap_or_else(|| "chroot".into()));
             command.arg(root).arg(inner.get_program()).args(inner.get_args());
         }
+        if let Some(namespace) = &self.namespace {
+            let inner = command;
+            command = Command::new(in_path("nsenter").unwrap_or_else(|| "nsenter".into()));
+            command.arg(format!("--net={}", namespace.path().display())).arg("--").arg(inner.get_program()).args(inner.get_args());
+        }
         // A change of user clears the signal, so `as_nobody` has set it after that.
         if drops { command } else { with_parent_death_signal(command) }
     }
@@ -149,7 +157,7 @@ impl Tree {
         let Tree { flavor, variable, package, .. } = *self;
         let missing = |cure| Error::ServerNotFound { flavor, cure };
         let root = root.canonicalize().map_err(|error| missing(format!("{variable}={}: {error}", root.display())))?;
-        let program = Program { flavor, path: self.program.into(), root: Some(root), unprivileged: false };
+        let program = Program { flavor, path: self.program.into(), root: Some(root), unprivileged: false, namespace: None };
         if !program.file().is_file() {
             return Err(missing(format!("{variable} has no {}; install {package} in it", program.file().display())));
         }
@@ -161,7 +169,7 @@ impl Tree {
 }
 
 fn find_mariadb() -> Result<Program> {
-    let native = |path| Program { flavor: Flavor::MariaDb, path, root: None, unprivileged: false };
+    let native = |path| Program { flavor: Flavor::MariaDb, path, root: None, unprivileged: false, namespace: None };
     if let Some(path) = in_path("mariadbd") {
         return Ok(native(path));
     }
@@ -177,7 +185,7 @@ fn find_mariadb() -> Result<Program> {
 
 fn find_mysql() -> Result<Program> {
     match in_path("mysqld") {
-        Some(path) if !is_mariadb(&path) => Ok(Program { flavor: Flavor::MySql, path, root: None, unprivileged: false }),
+        Some(path) if !is_mariadb(&path) => Ok(Program { flavor: Flavor::MySql, path, root: None, unprivileged: false, namespace: None }),
         _ => Err(Error::ServerNotFound {
             flavor: Flavor::MySql,
             cure: "install mysql-server-core, or set DB_TESTKIT_MYSQL_ROOT to a directory tree that has it \
@@ -209,8 +217,13 @@ mod tests {
 
     #[test]
     fn a_path_is_named_as_the_server_in_its_tree_sees_it() {
-        let program =
-            Program { flavor: Flavor::MySql, path: "/usr/sbin/mysqld".into(), root: Some("/srv/tree".into()), unprivileged: false };
+        let program = Program {
+            flavor: Flavor::MySql,
+            path: "/usr/sbin/mysqld".into(),
+            root: Some("/srv/tree".into()),
+            unprivileged: false,
+            namespace: None,
+        };
         assert_eq!(program.file(), Path::new("/srv/tree/usr/sbin/mysqld"));
         assert_eq!(program.inside(Path::new("/srv/tree/tmp/x")), Path::new("/tmp/x"));
         assert_eq!(program.inside(Path::new("/tmp/x")), Path::new("/tmp/x"));

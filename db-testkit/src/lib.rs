@@ -47,6 +47,7 @@ mod certificate;
 mod cluster;
 mod error;
 mod flavor;
+mod namespace;
 mod port;
 mod process;
 mod proxy;
@@ -56,7 +57,7 @@ mod template;
 
 pub use mysql;
 
-pub use crate::cluster::{Cluster, ClusterBuilder, Node, Topology};
+pub use crate::cluster::{Balance, Balancer, Cluster, ClusterBuilder, HealthCheck, Node, Topology};
 pub use crate::error::{Error, Result};
 pub use crate::flavor::Flavor;
 pub use crate::proxy::{Action, Command, Counts, Fault, FaultProxy, Injection, Point, ProxyBuilder, Request, Upstream};

@@ -396,6 +396,11 @@ impl Server {
         &self.home
     }
 
+    /// The program that it runs.
+    pub(crate) fn program(&self) -> &Program {
+        &self.program
+    }
+
     /// Lets it run as `nobody` from its first start on, if this process is root.
     pub(crate) fn drop_privileges(&mut self) -> Result<()> {
         self.program.unprivileged = true;

@@ -2,11 +2,12 @@
 
 use std::error::Error;
 use std::fs;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use db_testkit::mysql::prelude::Queryable;
 use db_testkit::mysql::{self, Conn, Opts, OptsBuilder};
-use db_testkit::{Cluster, Flavor, Node, Topology};
+use db_testkit::{Balance, Cluster, Error as KitError, Flavor, HealthCheck, Node, Topology};
 
 type Check = Result<(), Box<dyn Error>>;
 
@@ -64,11 +65,7 @@ fn a_node_can_be_killed_stopped_paused_isolated_and_brought_back_and_nothing_is_
         a_killed_primary_is_replaced(&cluster)?;
         a_stopped_node_comes_back(&cluster)?;
         a_paused_node_comes_back(&cluster)?;
-        if Flavor::from_env()? == Flavor::MariaDb {
-            an_isolated_node_is_not_ready(&cluster)?;
-        } else {
-            insert(&cluster.url(), 5)?;
-        }
+        an_isolated_node_is_not_ready(&cluster)?;
         all_can_be_killed(&cluster)?;
 
         let pids: Vec<u32> = cluster.nodes().iter().filter_map(Node::pid).collect();
@@ -168,4 +165,69 @@ fn all_can_be_killed(cluster: &Cluster) -> Check {
     cluster.wait_for_primary()?;
     insert(&cluster.url(), 6)?;
     audit(cluster, &[1, 2, 3, 4, 5, 6])
+}
+
+/// Until a new connection reaches a node that satisfies this.
+fn reaches(url: &str, cluster: &Cluster, wanted: impl Fn(usize) -> bool) -> Check {
+    let began = Instant::now();
+    loop {
+        let port: Option<u16> = client(url).and_then(|mut conn| conn.query_first("SELECT @@port")).unwrap_or_default();
+        let index = cluster.nodes().iter().position(|node| Some(node.port()) == port);
+        if index.is_some_and(&wanted) {
+            return Ok(());
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "{}: a client reaches node {index:?}", cluster.topology());
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_balancer_with_an_agent_leaves_a_node_without_quorum_and_one_with_a_login_check_does_not() -> Check {
+    let galera = Flavor::from_env()? == Flavor::MariaDb;
+    let cluster = Cluster::builder(if galera { Topology::Galera } else { Topology::GroupMultiPrimary }).start()?;
+    let agent = cluster.haproxy(HealthCheck::Agent, Balance::FirstAvailable)?;
+    let login = cluster.haproxy(HealthCheck::Login, Balance::FirstAvailable)?;
+    let turns = cluster.haproxy(HealthCheck::Agent, Balance::RoundRobin)?;
+    reaches(&agent.url(), &cluster, |index| index == 0)?;
+    reaches(&login.url(), &cluster, |index| index == 0)?;
+    for wanted in [0, 1, 2] {
+        reaches(&turns.url(), &cluster, |index| index == wanted)?;
+    }
+    client(&agent.url())?.query_drop("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB")?;
+
+    agent.set_maintenance(0, true)?;
+    reaches(&agent.url(), &cluster, |index| index == 1)?;
+    agent.set_maintenance(0, false)?;
+    reaches(&agent.url(), &cluster, |index| index == 0)?;
+    assert!(agent.set_maintenance(9, true).is_err());
+
+    cluster.node(0).isolate()?;
+    reaches(&agent.url(), &cluster, |index| index != 0)?;
+    insert(&agent.url(), 1)?;
+    // It has had time for its checks.
+    reaches(&login.url_for(""), &cluster, |index| index == 0)?;
+    insert(&login.url_for(""), 2).expect_err("a node without quorum");
+
+    let pids = [agent.pid(), login.pid(), turns.pid()];
+    drop((agent, login, turns));
+    assert!(!pids.iter().any(|pid| fs::exists(format!("/proc/{pid}")).unwrap_or(true)), "HAProxy is left");
+    Ok(())
+}
+
+#[test]
+fn a_router_leads_to_the_first_member_that_accepts_connections() -> Check {
+    if Flavor::from_env()? == Flavor::MariaDb {
+        let cluster = Cluster::asynchronous()?;
+        assert!(matches!(cluster.router(Balance::FirstAvailable), Err(KitError::Unsupported(_))));
+        return Ok(());
+    }
+    let cluster = Cluster::builder(Topology::GroupMultiPrimary).start()?;
+    let router = cluster.router(Balance::FirstAvailable)?;
+    reaches(&router.url(), &cluster, |index| index == 0)?;
+    client(&router.url())?.query_drop("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB")?;
+    cluster.node(0).kill9()?;
+    reaches(&router.url(), &cluster, |index| index == 1)?;
+    insert(&router.url(), 1)?;
+    assert!(router.set_maintenance(1, true).is_err());
+    Ok(())
 }

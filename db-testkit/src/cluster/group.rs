@@ -1,6 +1,8 @@
 //! MySQL Group Replication.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,9 +12,10 @@ use mysql::prelude::Queryable;
 use super::node::{Member as AnyMember, Node, State};
 use super::{ClusterBuilder, PATIENCE, PAUSE, Shared, Topology};
 use crate::flavor::Program;
+use crate::namespace::Namespace;
 use crate::port::Port;
 use crate::server::Server;
-use crate::{Error, Flavor, Result};
+use crate::{Error, FaultProxy, Flavor, Result};
 
 const GROUP: &str = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee";
 
@@ -44,16 +47,52 @@ const RECOVERY_USER: [&str; 2] = [
 ];
 
 #[derive(Debug)]
-pub(super) struct Member;
+pub(super) struct Member {
+    /// How clients reach a server in its namespace.
+    _front: Option<FaultProxy>,
+    /// How it reaches the others, and they it, if each is in its namespace.
+    links: Vec<Arc<Link>>,
+}
+
+/// The way from one server to another.
+#[derive(Debug)]
+struct Link {
+    proxy: FaultProxy,
+    /// How many of its two ends are isolated.
+    isolated: AtomicUsize,
+}
+
+impl Member {
+    fn cut(&self) {
+        for link in &self.links {
+            if link.isolated.fetch_add(1, Ordering::SeqCst) == 0 {
+                link.proxy.refuse_connections(true);
+            }
+            link.proxy.cut_all();
+        }
+    }
+
+    /// Undoes [`cut`](Self::cut).
+    pub(super) fn mend(&self) {
+        for link in &self.links {
+            if link.isolated.fetch_sub(1, Ordering::SeqCst) == 1 {
+                link.proxy.refuse_connections(false);
+            }
+        }
+    }
+}
 
 /// Makes the nodes, none of which is started.
 pub(super) fn prepare(builder: &ClusterBuilder) -> Result<Vec<Node>> {
     let program = Program::find(Flavor::MySql)?;
     let groups = (0..builder.nodes).map(|_| Port::reserve()).collect::<Result<Vec<_>>>()?;
     let seeds: Vec<String> = groups.iter().map(|port| local(port).to_string()).collect();
-    let mut nodes = Vec::new();
-    for (index, group) in groups.into_iter().enumerate() {
-        let mut server = Server::builder().prepare(program.clone())?;
+    // Where they cannot be made, members cannot be isolated.
+    let namespaces = (0..builder.nodes).map(|_| Namespace::create()).collect::<Result<Vec<_>>>().unwrap_or_default();
+    let mut servers = Vec::new();
+    for (index, group) in groups.iter().enumerate() {
+        let program = Program { namespace: namespaces.get(index).cloned(), ..program.clone() };
+        let mut server = Server::builder().prepare(program)?;
         OPTIONS.iter().for_each(|option| server.add_arg(option));
         if builder.topology == Topology::GroupMultiPrimary {
             MULTI_PRIMARY.iter().for_each(|option| server.add_arg(option));
@@ -61,12 +100,34 @@ pub(super) fn prepare(builder: &ClusterBuilder) -> Result<Vec<Node>> {
         server.add_arg(format!("--server-id={}", index + 1));
         server.add_arg(format!("--report-port={}", server.port()));
         server.add_arg(format!("--group-replication-group-name={GROUP}"));
-        server.add_arg(format!("--group-replication-local-address={}", local(&group)));
+        server.add_arg(format!("--group-replication-local-address={}", local(group)));
         server.add_arg(format!("--group-replication-group-seeds={}", seeds.join(",")));
         builder.args.iter().for_each(|arg| server.add_arg(arg));
-        nodes.push(Node::new(index, server, AnyMember::Group(Member), vec![group]));
+        servers.push(server);
     }
-    Ok(nodes)
+    let mut members = connect(&servers, &groups, &namespaces)?.into_iter();
+    let node = |(index, (server, port))| {
+        let member = members.next().unwrap_or_else(|| Member { _front: None, links: Vec::new() });
+        Node::new(index, server, AnyMember::Group(member), vec![port])
+    };
+    Ok(servers.into_iter().zip(groups).enumerate().map(node).collect())
+}
+
+/// Makes the ways between namespaces: to each server from each other one and from this process.
+fn connect(servers: &[Server], groups: &[Port], namespaces: &[Namespace]) -> Result<Vec<Member>> {
+    let mut links = vec![Vec::new(); namespaces.len()];
+    for (from, source) in namespaces.iter().enumerate() {
+        for (to, target) in namespaces.iter().enumerate().filter(|(to, _)| *to != from) {
+            for address in [servers[to].address(), local(&groups[to])] {
+                let proxy = FaultProxy::link(address, Some(source), target)?;
+                let link = Arc::new(Link { proxy, isolated: AtomicUsize::new(0) });
+                links[from].push(Arc::clone(&link));
+                links[to].push(link);
+            }
+        }
+    }
+    let fronts = servers.iter().zip(namespaces).map(|(server, namespace)| FaultProxy::link(server.address(), None, namespace));
+    fronts.zip(links).map(|(front, links)| Ok(Member { _front: Some(front?), links })).collect()
 }
 
 fn local(port: &Port) -> SocketAddr {
@@ -155,8 +216,22 @@ pub(super) fn promote(node: &Node) -> Result<()> {
     Ok(node.connect()?.query_drop("DO group_replication_set_as_primary(@@server_uuid)")?)
 }
 
-pub(super) fn isolate(_: &Node, _: &Member) -> Result<()> {
-    Err(Error::Unsupported("a member of a group cannot be isolated".into()))
+/// Cuts a member off, and waits until it sees that it has no majority.
+pub(super) fn isolate(node: &Node, member: &Member) -> Result<()> {
+    if member.links.is_empty() {
+        return Err(Error::Unsupported(
+            "a member can be isolated where network namespaces can be made: as root, with unshare and ip".into(),
+        ));
+    }
+    member.cut();
+    let deadline = Instant::now() + PATIENCE;
+    while node.ready() {
+        if Instant::now() > deadline {
+            return Err(Error::NotSettled { waited: PATIENCE, last: "an isolated member sees a majority".into() });
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(())
 }
 
 /// Each member has executed what any has.

@@ -1,5 +1,6 @@
 //! Clusters of private servers.
 
+mod balancer;
 mod follower;
 mod galera;
 mod group;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, OptsBuilder};
 
+pub use self::balancer::{Balance, Balancer, HealthCheck};
 pub use self::node::Node;
 
 use self::follower::Follower;
@@ -400,11 +402,20 @@ fn url(address: SocketAddr, database: &str) -> String {
 
 /// A connection as `root` for looking at a node, which may not answer.
 fn probe(address: SocketAddr) -> mysql::Result<Conn> {
+    connect("root", address)
+}
+
+/// The same as a client would.
+fn app(address: SocketAddr) -> mysql::Result<Conn> {
+    connect("app", address)
+}
+
+fn connect(user: &str, address: SocketAddr) -> mysql::Result<Conn> {
     const LIMIT: Option<Duration> = Some(Duration::from_secs(1));
     let opts: Opts = OptsBuilder::new()
         .ip_or_hostname(Some(address.ip().to_string()))
         .tcp_port(address.port())
-        .user(Some("root"))
+        .user(Some(user))
         .prefer_socket(false)
         .max_allowed_packet(Some(16 << 20))
         .tcp_connect_timeout(LIMIT)

@@ -122,7 +122,7 @@ impl Node {
     ///
     /// [`Error::NotRunning`] if it was stopped or killed before.
     pub fn kill9(&self) -> Result<()> {
-        *self.condition.lock() = Condition::default();
+        self.condition.lock().paused = false;
         self.server.kill9()
     }
 
@@ -132,7 +132,7 @@ impl Node {
     ///
     /// [`Error::NotRunning`] if it was stopped or killed before; [`Error::NotStopped`] after 30 s.
     pub fn stop(&self) -> Result<()> {
-        *self.condition.lock() = Condition::default();
+        self.condition.lock().paused = false;
         self.server.stop()
     }
 
@@ -169,7 +169,9 @@ impl Node {
     /// [`Error::Mysql`] if the server does not answer; [`Error::NotSettled`] if it does not notice; [`Error::Unsupported`] for Group
     /// Replication where this process may not make network namespaces (it needs root).
     pub fn isolate(&self) -> Result<()> {
-        self.condition.lock().isolated = true;
+        if std::mem::replace(&mut self.condition.lock().isolated, true) {
+            return Ok(());
+        }
         match &self.member {
             Member::Galera => galera::isolate(self, true),
             Member::Group(member) => group::isolate(self, member),
@@ -199,8 +201,11 @@ impl Node {
     ///
     /// [`Error::Exited`] if the server ends, [`Error::NotReady`] if it is not a member after 90 s, both with the end of the log.
     pub fn rejoin(&self) -> Result<()> {
-        self.start()?;
         let was_isolated = std::mem::take(&mut self.condition.lock().isolated);
+        if let (Member::Group(member), true) = (&self.member, was_isolated) {
+            member.mend();
+        }
+        self.start()?;
         match &self.member {
             Member::Galera if was_isolated => galera::isolate(self, false)?,
             Member::Galera => {}

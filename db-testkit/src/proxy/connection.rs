@@ -33,8 +33,8 @@ pub(super) fn serve(number: usize, client: Stream, orders: PipeReader, shared: &
     if let Some(cut) = at_connect(number, &client, &orders, shared) {
         return client.close(cut);
     }
-    let upstream = shared.upstream.lock().clone();
-    let Ok(server) = upstream.connect(CONNECT_PATIENCE) else {
+    let target = shared.target.lock().clone();
+    let Ok(server) = target.connect(CONNECT_PATIENCE) else {
         return client.close(Cut::Rst);
     };
     let mut connection = Connection {

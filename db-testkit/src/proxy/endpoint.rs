@@ -7,6 +7,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::namespace::Namespace;
+
 /// Where the server of a proxy listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -35,12 +37,26 @@ impl From<&Path> for Upstream {
     }
 }
 
-impl Upstream {
+/// Where the server of a proxy listens, and in which namespace.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) upstream: Upstream,
+    pub(super) namespace: Option<Namespace>,
+}
+
+impl Target {
     pub(super) fn connect(&self, patience: Duration) -> io::Result<Stream> {
-        match self {
+        inside(self.namespace.as_ref(), || match &self.upstream {
             Upstream::Tcp(address) => TcpStream::connect_timeout(address, patience).map(Stream::Tcp),
             Upstream::Unix(path) => UnixStream::connect(path).map(Stream::Unix),
-        }
+        })
+    }
+}
+
+fn inside<T: Send>(namespace: Option<&Namespace>, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    match namespace {
+        Some(namespace) => namespace.run(work),
+        None => work(),
     }
 }
 
@@ -51,8 +67,8 @@ pub(super) enum Listener {
 }
 
 impl Listener {
-    pub(super) fn tcp(address: SocketAddr) -> io::Result<Listener> {
-        let listener = TcpListener::bind(address)?;
+    pub(super) fn tcp(address: SocketAddr, namespace: Option<&Namespace>) -> io::Result<Listener> {
+        let listener = inside(namespace, || TcpListener::bind(address))?;
         // A client may have disconnected between poll and accept.
         listener.set_nonblocking(true)?;
         Ok(Listener::Tcp(listener))

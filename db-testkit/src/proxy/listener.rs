@@ -16,6 +16,7 @@ use super::poll::{Interest, wait};
 use super::shared::Shared;
 use crate::Result;
 use crate::error::Doing;
+use crate::namespace::Namespace;
 
 /// Another process may hold the port for a moment when it is opened again.
 const BIND_AGAIN: Duration = Duration::from_millis(5);
@@ -23,12 +24,13 @@ const BIND_AGAIN: Duration = Duration::from_millis(5);
 /// Where a proxy listens.
 pub(super) struct Place {
     pub(super) address: SocketAddr,
+    pub(super) namespace: Option<Namespace>,
     pub(super) socket: Option<PathBuf>,
 }
 
 impl Place {
     fn bind(&self) -> io::Result<Vec<Listener>> {
-        let mut listeners = vec![Listener::tcp(self.address)?];
+        let mut listeners = vec![Listener::tcp(self.address, self.namespace.as_ref())?];
         if let Some(path) = &self.socket {
             listeners.push(Listener::unix(path)?);
         }

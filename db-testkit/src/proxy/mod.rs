@@ -26,11 +26,13 @@ pub use self::command::Command;
 pub use self::endpoint::Upstream;
 pub use self::fault::{Action, Fault, Injection, Point};
 
+use self::endpoint::Target;
 use self::fault::Plan;
 use self::listener::Place;
 use self::poll::Cut;
 use self::shared::{Shared, State};
 use crate::error::Doing;
+use crate::namespace::Namespace;
 use crate::port::Port;
 use crate::{Error, Result};
 
@@ -106,8 +108,9 @@ pub struct Request {
 #[derive(Debug)]
 pub struct FaultProxy {
     shared: Arc<Shared>,
-    port: Port,
-    ip: Ipv4Addr,
+    address: SocketAddr,
+    /// Unless somebody else keeps it.
+    _port: Option<Port>,
     listener: Option<JoinHandle<()>>,
 }
 
@@ -168,18 +171,23 @@ impl ProxyBuilder {
     /// [`Error::NoPort`] if no port is free; [`Error::Io`] if it cannot listen.
     pub fn start(self) -> Result<FaultProxy> {
         let port = Port::reserve()?;
+        let place = Place { address: (self.ip, port.number()).into(), namespace: None, socket: self.socket.clone() };
+        self.start_at(place, Some(port), None)
+    }
+
+    fn start_at(self, place: Place, port: Option<Port>, namespace: Option<Namespace>) -> Result<FaultProxy> {
         let (orders, waker) = std::io::pipe().doing(|| "making a pipe".into())?;
         let shared = Arc::new(Shared {
             opaque: self.opaque,
             latency: self.latency,
-            upstream: Mutex::new(self.upstream),
+            target: Mutex::new(Target { upstream: self.upstream, namespace }),
             state: Mutex::default(),
             changed: Condvar::new(),
             waker,
         });
-        let place = Place { address: SocketAddr::from((self.ip, port.number())), socket: self.socket };
+        let address = place.address;
         let listener = listener::start(place, orders, &shared)?;
-        Ok(FaultProxy { shared, port, ip: self.ip, listener: Some(listener) })
+        Ok(FaultProxy { shared, address, _port: port, listener: Some(listener) })
     }
 }
 
@@ -202,15 +210,21 @@ impl FaultProxy {
         ProxyBuilder { upstream: upstream.into(), opaque: false, latency: Duration::ZERO, ip: Ipv4Addr::LOCALHOST, socket: None }
     }
 
+    /// An opaque proxy from an address of one namespace (of this process, if it is `None`) to the same one of another.
+    pub(crate) fn link(address: SocketAddr, from: Option<&Namespace>, to: &Namespace) -> Result<FaultProxy> {
+        let place = Place { address, namespace: from.cloned(), socket: None };
+        FaultProxy::builder(address).opaque().start_at(place, None, Some(to.clone()))
+    }
+
     /// Connects clients that come from now on to another server. Connections that are open stay; see [`cut_all`](Self::cut_all).
     pub fn set_upstream(&self, upstream: impl Into<Upstream>) {
-        *self.shared.upstream.lock() = upstream.into();
+        *self.shared.target.lock() = Target { upstream: upstream.into(), namespace: None };
     }
 
     /// To which server clients are connected.
     #[must_use]
     pub fn upstream(&self) -> Upstream {
-        self.shared.upstream.lock().clone()
+        self.shared.target.lock().upstream.clone()
     }
 
     /// The URL with the proxy's address in place of its host and port.
@@ -228,13 +242,13 @@ impl FaultProxy {
     /// Where the proxy listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        (self.ip, self.port()).into()
+        self.address
     }
 
     /// The TCP port: below 32768.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port.number()
+        self.address.port()
     }
 
     /// Injects a fault from now on. Of several faults that match a request, the one injected first happens.

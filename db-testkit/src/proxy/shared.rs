@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::endpoint::Upstream;
+use super::endpoint::Target;
 use super::fault::{Event, Plan};
 use super::poll::Cut;
 use super::{Counts, Request};
@@ -24,7 +24,7 @@ pub(super) struct Shared {
     pub(super) opaque: bool,
     /// How long bytes take in each direction.
     pub(super) latency: Duration,
-    pub(super) upstream: Mutex<Upstream>,
+    pub(super) target: Mutex<Target>,
     pub(super) state: Mutex<State>,
     pub(super) changed: Condvar,
     /// Wakes the thread that accepts.
