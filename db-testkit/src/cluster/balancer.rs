@@ -32,7 +32,8 @@ pub enum HealthCheck {
     /// As it should be: an HTTP agent beside each node replies 200 if the node can be written to (on Galera `wsrep_ready=ON` and
     /// `wsrep_local_state=4`, on Group Replication a primary in a majority), otherwise 503.
     Agent,
-    /// As it is often done (`option mysql-check`): a node that accepts logins is used. One without quorum does.
+    /// As it is often done (`option mysql-check`): a node that accepts logins is used, although one without quorum does too. On MySQL, whose
+    /// default authentication HAProxy does not know, a node is used that sends its greeting.
     Login,
 }
 
@@ -80,7 +81,8 @@ impl Cluster {
     pub fn haproxy(&self, check: HealthCheck, balance: Balance) -> Result<Balancer> {
         let program = in_path("haproxy")
             .ok_or_else(|| Error::Missing { what: "HAProxy".into(), cure: "apt-get install --no-install-recommends haproxy".into() })?;
-        if check == HealthCheck::Login {
+        let user = check == HealthCheck::Login && !self.is_mysql();
+        if user {
             let primary = self.wait_for_primary()?;
             self.node(primary).connect()?.query_drop("CREATE USER IF NOT EXISTS haproxy@'127.0.0.1' IDENTIFIED BY ''")?;
             self.settled()?;
@@ -109,7 +111,7 @@ impl Cluster {
     ///
     /// [`Error::Missing`] names the package to install; [`Error::Unsupported`] for MariaDB; [`Error::NotReady`] holds the end of its log.
     pub fn router(&self, balance: Balance) -> Result<Balancer> {
-        if !matches!(self.topology(), Topology::GroupSinglePrimary | Topology::GroupMultiPrimary) {
+        if !self.is_mysql() {
             return Err(Error::Unsupported("MySQL Router is for Group Replication".into()));
         }
         // The servers may be in namespaces; the router is where their clients are.
@@ -131,6 +133,10 @@ impl Cluster {
         command.arg("-c").arg(program.inside(&config)).args(program.as_root());
         let process = Process::spawn(command, &log(&directory))?;
         Balancer { process, port, orders: None, _agents: Vec::new(), directory, _shared: Arc::clone(&self.shared) }.started()
+    }
+
+    fn is_mysql(&self) -> bool {
+        matches!(self.topology(), Topology::GroupSinglePrimary | Topology::GroupMultiPrimary)
     }
 
     /// Beside the files of a node, so that it is removed with them if this process is killed.
@@ -224,6 +230,7 @@ fn haproxy_config(cluster: &Cluster, port: u16, orders: &Path, check: HealthChec
     };
     let option = match check {
         HealthCheck::Agent => "httpchk GET /",
+        HealthCheck::Login if cluster.is_mysql() => "mysql-check",
         HealthCheck::Login => "mysql-check user haproxy",
     };
     let mut config = format!(
