@@ -127,7 +127,7 @@ enum Switch {
 enum Tested {
     /// The MariaDB of this machine only, and Galera.
     Mariadb,
-    /// MariaDB 11.8 only, and Galera.
+    /// MariaDB 11.8 only, without Galera.
     #[value(name = "mariadb-11.8")]
     Mariadb118,
     /// Oracle MySQL only, and Group Replication.

@@ -70,7 +70,7 @@ pub(crate) fn mysql() -> Result<MySql> {
     Ok(MySql::Root(root))
 }
 
-/// Makes a directory tree that has MariaDB 11.8 (of Debian trixie), with all that Galera needs, unless there is one.
+/// Makes a directory tree that has MariaDB 11.8 (of Debian trixie), unless there is one.
 pub(crate) fn mariadb_11_8() -> Result<PathBuf> {
     const NAME: &str = "MariaDB 11.8";
     if let Some(root) = env::var_os(MARIADB_ROOT) {
@@ -79,15 +79,13 @@ pub(crate) fn mariadb_11_8() -> Result<PathBuf> {
     let root = target().join("mariadb-11.8-root");
     if !root.join("usr/sbin/mariadbd").is_file() {
         println!("{NAME} is missing: making a directory tree with {MARIADB_PACKAGE} in {}", root.display());
-        let packages = std::iter::once(MARIADB_PACKAGE).chain(GALERA_PACKAGES).collect::<Vec<_>>().join(",");
-        let made = bootstrap(&root, "trixie", &packages).and_then(|()| unpack_scripts_in(&root));
-        made.map_err(|error| Error::Missing {
+        bootstrap(&root, "trixie", MARIADB_PACKAGE).map_err(|error| Error::Missing {
             what: NAME,
             cause: error.to_string(),
             by_hand: format!(
                 "sudo debootstrap {} {}, and set {MARIADB_ROOT} to that directory.\n\
                  To go without it: cargo xtask test --server mariadb",
-                debootstrap_args("trixie", &packages).join(" "),
+                debootstrap_args("trixie", MARIADB_PACKAGE).join(" "),
                 root.display()
             ),
         })?;
@@ -138,13 +136,6 @@ pub(crate) fn galera() -> Result<Option<PathBuf>> {
 fn unpack(directory: &Path) -> Result<()> {
     fs::create_dir_all(directory).map_err(|source| Error::Io { doing: format!("making {}", directory.display()), source })?;
     run(shell().arg("apt-get download mariadb-server && dpkg -x mariadb-server_*.deb .").current_dir(directory))
-}
-
-/// The same in a directory tree, where only the scripts are kept.
-fn unpack_scripts_in(root: &Path) -> Result<()> {
-    let script = "cd /tmp && apt-get update && apt-get download mariadb-server && dpkg -x mariadb-server_*.deb mariadb-server \
-                  && cp mariadb-server/usr/bin/wsrep_sst_* /usr/bin && rm -r mariadb-server*";
-    run_as_root("chroot", [root.as_os_str(), OsStr::new("sh"), OsStr::new("-c"), OsStr::new(script)])
 }
 
 fn shell() -> Command {

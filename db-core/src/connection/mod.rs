@@ -7,8 +7,8 @@ pub(crate) mod statement_cache;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use mysql::prelude::{FromRow, Queryable};
 use mysql::consts::SessionStateType;
+use mysql::prelude::{FromRow, Queryable};
 use mysql::{Conn, Row, Text};
 
 use crate::config::Settings;
@@ -335,9 +335,7 @@ impl Link {
                 if answer.len() == MOST_ROWS {
                     return Err(reply.refuse(MORE_ROWS));
                 }
-                answer.push(
-                    mysql::from_row_opt(row).map_err(|_| reply.refuse(OTHER_COLUMNS))?,
-                );
+                answer.push(mysql::from_row_opt(row).map_err(|_| reply.refuse(OTHER_COLUMNS))?);
             }
             if reply.next_result()? { Err(reply.refuse(MORE_RESULTS)) } else { Ok(answer) }
         })();

@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 use crate::connection::{COMMIT, Link, PacketError, ROLLBACK};
 use crate::ledger::Recorder;
 use crate::ledger::row::{Evidence, Judgement, Row, Table};
+use crate::retry::pace::{Pace, pause};
 use crate::retry::policy::Failure;
 use crate::telemetry::event::event;
-use crate::retry::pace::{Pace, pause};
 use crate::{Error, Result};
 
 /// The old session may hold the row for as long as its COMMIT takes. The wait for it is cut in slices, so that a server that stops
@@ -35,7 +35,8 @@ pub(crate) enum Resolution {
 
 const NOT_READ: &str = "the row of the commit ledger could not be read in time";
 const UNEXPLAINED: &str = "the row of the commit ledger is gone, or holds a value that this client has not written";
-const EARLIER: &str = "the row of the commit ledger says that an earlier attempt of this client was committed, which had been reported as failed";
+const EARLIER: &str =
+    "the row of the commit ledger says that an earlier attempt of this client was committed, which had been reported as failed";
 
 /// A session whose answer was lost.
 #[derive(Debug, Clone, Copy)]
@@ -170,7 +171,12 @@ impl Recorder {
             }
             Evidence::Behind => self.resolve(target, None),
             Evidence::Foreign => {
-                event!(warn, "db_core.ledger_row", { db_core.found = "changed" }, "the row of the commit ledger was changed by another program");
+                event!(
+                    warn,
+                    "db_core.ledger_row",
+                    { db_core.found = "changed" },
+                    "the row of the commit ledger was changed by another program"
+                );
                 self.row = None;
                 Resolution::NotCommitted
             }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::error::kind::ErrorKind;
 use crate::Error;
+use crate::error::kind::ErrorKind;
 
 /// How often, and for how long, a call is run again after a fault that a replay can cure.
 ///

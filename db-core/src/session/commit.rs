@@ -230,9 +230,7 @@ impl Session {
                 self.state.abort(cause.clone());
                 Err(cause)
             }
-            Resolution::Unknown(why) => {
-                Err(self.unknown(Error::classified(&error, ErrorKind::CommitUnknown, false).hint(why)))
-            }
+            Resolution::Unknown(why) => Err(self.unknown(Error::classified(&error, ErrorKind::CommitUnknown, false).hint(why))),
         }
     }
 

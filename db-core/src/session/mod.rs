@@ -206,11 +206,7 @@ impl Session {
 
     /// Runs one statement. The first one of a transaction is sent again if its connection turns out to be dead: what it
     /// did, if it was executed at all, went with its session, and there was nothing else to lose.
-    fn execute<'s, R: 's>(
-        &'s mut self,
-        raw: bool,
-        mut run: impl FnMut(&'s mut Link, &mut State) -> mysql::Result<R>,
-    ) -> mysql::Result<R> {
+    fn execute<'s, R: 's>(&'s mut self, raw: bool, mut run: impl FnMut(&'s mut Link, &mut State) -> mysql::Result<R>) -> mysql::Result<R> {
         self.settle();
         let Self { settings, counters, link, fresh, state, faulted, .. } = self;
         if let Some(cause) = state.cause() {
@@ -321,7 +317,8 @@ impl Session {
 
     /// Keeps a fault that the body's own error knew of: it came with a row of a result that the driver handed out.
     pub(crate) fn learn_from_body(&mut self, fault: impl FnOnce() -> Option<Error>) {
-        if self.state.cause().is_none() && self.state.sentinel.unread()
+        if self.state.cause().is_none()
+            && self.state.sentinel.unread()
             && let Some(fault) = fault().filter(Error::is_transient)
         {
             self.state.abort(fault);

@@ -215,7 +215,9 @@ impl State {
         let cause = || Error::classified(error, verdict.kind, verdict.transient);
         match verdict.after {
             After::Intact => self.last_error = Some(cause()),
-            After::Aborted if kind.is_some_and(|kind| kind.nowait) && verdict.kind == ErrorKind::LockWaitTimeout => self.abort_until_undone(cause()),
+            After::Aborted if kind.is_some_and(|kind| kind.nowait) && verdict.kind == ErrorKind::LockWaitTimeout => {
+                self.abort_until_undone(cause())
+            }
             After::Aborted => self.abort(cause()),
             After::Dead => self.lose(cause()),
         }

@@ -50,8 +50,11 @@ const OPTIONS: &[&str] =
 /// Makes the nodes, none of which is started.
 pub(super) fn prepare(builder: &ClusterBuilder) -> Result<Vec<Node>> {
     let program = Program::find(Flavor::MariaDb)?;
-    let provider = provider(&program)?;
-    let scripts = scripts(&program)?;
+    if program.root.is_some() {
+        return Err(Error::Unsupported("Galera's scripts do not work in a directory tree; unset DB_TESTKIT_MARIADB_ROOT".into()));
+    }
+    let provider = provider()?;
+    let scripts = scripts()?;
     let groups = (0..builder.nodes).map(|_| Port::reserve()).collect::<Result<Vec<_>>>()?;
     let addresses: Vec<String> = groups.iter().map(|port| local(port).to_string()).collect();
     let cluster = [
@@ -87,7 +90,7 @@ pub(super) fn prepare(builder: &ClusterBuilder) -> Result<Vec<Node>> {
         fs::write(&state, format!("# GALERA saved state\nversion: 2.1\nuuid:    {HISTORY}\nseqno:   0\nsafe_to_bootstrap: 0\n"))
             .doing(|| format!("writing {}", state.display()))?;
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let path = std::env::join_paths(std::iter::once(program.inside(&own)).chain(std::env::split_paths(&path)));
+        let path = std::env::join_paths(std::iter::once(own.clone()).chain(std::env::split_paths(&path)));
         server.set_path(path.map_err(std::io::Error::other).doing(|| "extending PATH".into())?);
         nodes.push(Node::new(index, server, Member::Galera, vec![group, incremental, full]));
     }
@@ -101,26 +104,19 @@ fn local(port: &Port) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port.number()).into()
 }
 
-/// Galera's library as the server sees it.
-fn provider(program: &Program) -> Result<PathBuf> {
-    let found = PROVIDERS.iter().map(Path::new).find(|path| program.outside(path).is_file());
+/// Galera's library.
+fn provider() -> Result<PathBuf> {
+    let found = PROVIDERS.iter().map(Path::new).find(|path| path.is_file());
     found.map(Path::to_owned).ok_or_else(|| missing("Galera", "galera-4"))
 }
 
 /// The files of [`SCRIPTS`]. A node that comes back needs them, and the programs that they use.
-fn scripts(program: &Program) -> Result<Vec<PathBuf>> {
+fn scripts() -> Result<Vec<PathBuf>> {
     for name in ["rsync", "lsof"] {
-        let found = match &program.root {
-            Some(_) => program.outside(&Path::new("/usr/bin").join(name)).is_file(),
-            None => in_path(name).is_some(),
-        };
-        if !found {
-            return Err(missing(name, name));
-        }
+        in_path(name).ok_or_else(|| missing(name, name))?;
     }
     let directory = match std::env::var_os(SCRIPTS_VARIABLE) {
         Some(directory) => Some(PathBuf::from(directory)),
-        None if program.root.is_some() => Some(program.outside(Path::new("/usr/bin"))),
         None => in_path(SCRIPTS[0]).and_then(|script| script.parent().map(Path::to_owned)),
     };
     let files: Option<Vec<PathBuf>> = directory.map(|directory| SCRIPTS.iter().map(|name| directory.join(name)).collect());

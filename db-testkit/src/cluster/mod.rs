@@ -42,7 +42,7 @@ const APP_PRIVILEGES: &str = "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP
 #[non_exhaustive]
 pub enum Topology {
     /// Galera (MariaDB): each node can be written to, commits are certified. Packages: `mariadb-server-core`, `galera-4`, `rsync`, `lsof`,
-    /// and the scripts of `mariadb-server`.
+    /// and the scripts of `mariadb-server`. Not with `DB_TESTKIT_MARIADB_ROOT`.
     Galera,
     /// MySQL Group Replication with one primary.
     GroupSinglePrimary,
