@@ -56,16 +56,16 @@ pub enum Error {
         /// The end of what it wrote.
         log: String,
     },
-    /// The server process ended before it answered a query.
-    #[error("the server ended ({status}) before it answered a query; its log ends:\n{log}")]
+    /// The server process ended before it replied to a query.
+    #[error("the server ended ({status}) before it replied to a query; its log ends:\n{log}")]
     Exited {
         /// How the process ended.
         status: ExitStatus,
         /// The end of the server log.
         log: String,
     },
-    /// The server did not answer a query in time.
-    #[error("the server answered no query within {waited:?} (last: {last}); its log ends:\n{log}")]
+    /// The server did not reply to a query in time.
+    #[error("the server replied to no query within {waited:?} (last: {last}); its log ends:\n{log}")]
     NotReady {
         /// How long it was given.
         waited: Duration,
@@ -94,7 +94,7 @@ pub enum Error {
     Io {
         /// What was being done.
         doing: String,
-        /// What the system answered.
+        /// What the system reported.
         source: io::Error,
     },
     /// The server refused a statement or a connection of the kit's own.

@@ -1,4 +1,4 @@
-//! Network namespaces, in which a process has a loopback interface of its own.
+//! Network namespaces, in which a process has its own loopback interface.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -56,7 +56,7 @@ impl Namespace {
 
     /// Does this in the namespace. A socket stays in the one that it was made in.
     pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-        // A thread of its own, since a namespace is entered by a thread, and left with it.
+        // On a new thread: a thread enters a namespace, and leaves it when it ends.
         let enter = || {
             move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))?;
             work()

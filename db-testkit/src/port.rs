@@ -21,14 +21,13 @@ const LAST: u16 = 31_999;
 #[derive(Debug)]
 pub(crate) struct Port {
     number: u16,
-    /// The name of an abstract Unix socket can be bound once. It outlives a restart, when nobody listens on the
-    /// port itself, and ends with the process, however that ends.
+    /// The name of an abstract Unix socket can be bound once. It outlives a restart, when the port itself has no listener, and ends with the process, however that ends.
     _claim: Option<UnixListener>,
 }
 
 impl Port {
     pub(crate) fn reserve() -> Result<Port> {
-        // Each test is a process of its own, so they must not all begin at the same port.
+        // Each test is its own process, so they must not all begin at the same port.
         let start = RandomState::new().hash_one(std::process::id());
         let count = u64::from(LAST - FIRST) + 1;
         for step in 0..1000 {

@@ -27,7 +27,7 @@ impl Process {
     pub(crate) fn spawn(mut command: Command, log: &Path) -> Result<Process> {
         let output = File::options().create(true).append(true).open(log).doing(|| format!("opening {}", log.display()))?;
         let errors = output.try_clone().doing(|| "duplicating a file descriptor".into())?;
-        // A group of its own, so that the scripts which a server has started can be ended with it.
+        // Its own process group, so that the scripts which a server has started can be ended with it.
         command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
         Ok(Process { child: spawn(command)? })
     }

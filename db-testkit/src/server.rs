@@ -21,10 +21,10 @@ use crate::process::Process;
 use crate::template::{Home, option, tail};
 use crate::{Error, FaultProxy, Flavor, Result};
 
-/// How long a server may take to answer its first query, and to stop.
+/// How long a server may take until it replies to its first query, and to stop.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How many ports are tried: somebody else may take one between the look and the bind.
+/// How many ports are tried: another process may take one between the check and the bind.
 const PORTS_TRIED: u32 = 10;
 
 /// Small and quick. A committed transaction survives SIGKILL of the server (its log is in the page cache), though not a
@@ -75,7 +75,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Gives the server a certificate of its own, for 127.0.0.1 and `localhost`. Clients trust it by
+    /// Gives the server its own certificate, for 127.0.0.1 and `localhost`. Clients trust it by
     /// [`Server::ca_certificate`]. They may still do without TLS, unless `--require-secure-transport=ON` is among the options.
     #[cfg(feature = "tls")]
     pub fn tls(mut self) -> Self {
@@ -83,7 +83,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Starts the server and waits until it answers queries.
+    /// Starts the server and waits until it replies to queries.
     ///
     /// # Errors
     ///
@@ -161,7 +161,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server of the flavor named by `DB_TESTKIT_SERVER` and waits until it answers queries.
+    /// Starts a server of the flavor named by `DB_TESTKIT_SERVER` and waits until it replies to queries.
     ///
     /// Takes about 0.15 s (MariaDB) or 0.8 s (MySQL); the first time on a machine 0.5 s or 4 s.
     ///
@@ -173,7 +173,7 @@ impl Server {
         Server::builder().start()
     }
 
-    /// A server with a flavor or options of its own.
+    /// A server with a chosen flavor or options.
     ///
     /// ```no_run
     /// use db_testkit::{Flavor, Server};
@@ -204,7 +204,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`Error::Mysql`] if the server does not answer.
+    /// [`Error::Mysql`] if the server does not reply.
     pub fn create_database(&self) -> Result<String> {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed) + 1);
         self.connect()?.query_drop(format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"))?;
@@ -258,7 +258,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`Error::Mysql`] if the server does not answer.
+    /// [`Error::Mysql`] if the server does not reply.
     pub fn connect(&self) -> Result<Conn> {
         Ok(Conn::new(self.opts())?)
     }
@@ -290,7 +290,7 @@ impl Server {
         self.process.lock().take().ok_or(Error::NotRunning)?.terminate(PATIENCE)
     }
 
-    /// Stops the server if it runs, starts it on the same data and port, and waits until it answers queries.
+    /// Stops the server if it runs, starts it on the same data and port, and waits until it replies to queries.
     ///
     /// # Errors
     ///
@@ -325,11 +325,11 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until the server answers a query, for 30 s at most.
+    /// Waits until the server replies to a query, for up to 30 s.
     ///
     /// # Errors
     ///
-    /// [`Error::Exited`] if it ends, [`Error::NotReady`] if it does not answer, both with the end of the log;
+    /// [`Error::Exited`] if it ends, [`Error::NotReady`] if it does not reply, both with the end of the log;
     /// [`Error::NotRunning`] if it was stopped.
     pub fn wait_ready(&self) -> Result<()> {
         self.wait_answer(PATIENCE)
@@ -342,10 +342,10 @@ impl Server {
             .write_timeout(Some(Duration::from_secs(5)));
         let deadline = Instant::now() + patience;
         loop {
-            let last = match answering_server(opts.clone()) {
-                // Who answers may be another server: one that took the port before ours could.
+            let last = match replying_server(opts.clone()) {
+                // The reply may be another server's, which took the port before ours could.
                 Ok(pid_file) if pid_file.as_deref() == self.pid_file().to_str() => return Ok(()),
-                Ok(pid_file) => format!("another server answers on port {}: {pid_file:?}", self.port()),
+                Ok(pid_file) => format!("another server listens on port {}: {pid_file:?}", self.port()),
                 Err(error) => error.to_string(),
             };
             let mut process = self.process.lock();
@@ -361,8 +361,8 @@ impl Server {
         }
     }
 
-    /// Freezes the server (SIGSTOP). Its connections stay open and nothing answers. Returns when all its threads
-    /// stand still.
+    /// Freezes the server (SIGSTOP). Its connections stay open without replies. Returns when all its threads
+    /// have stopped.
     ///
     /// # Errors
     ///
@@ -371,7 +371,7 @@ impl Server {
         self.process.lock().as_mut().ok_or(Error::NotRunning)?.pause()
     }
 
-    /// Lets a frozen server go on (SIGCONT).
+    /// Resumes a frozen server (SIGCONT).
     ///
     /// # Errors
     ///
@@ -466,7 +466,7 @@ impl Server {
     }
 }
 
-/// The `@@pid_file` of the server that answers.
-fn answering_server(opts: OptsBuilder) -> mysql::Result<Option<String>> {
+/// The `@@pid_file` of the server that replies.
+fn replying_server(opts: OptsBuilder) -> mysql::Result<Option<String>> {
     Conn::new(opts)?.query_first("SELECT @@pid_file")
 }

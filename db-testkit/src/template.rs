@@ -105,7 +105,7 @@ fn base_directory(program: &Program) -> Result<PathBuf> {
         }
         _ => {}
     }
-    // In a directory that everybody can write to, somebody else may have been first.
+    // In a directory that everyone can write to, another user may have been first.
     let found = fs::symlink_metadata(&base).doing(|| format!("examining {}", base.display()))?;
     if !found.is_dir() || found.uid() != user {
         return Err(std::io::Error::other("it belongs to another user")).doing(|| format!("using {}", base.display()));

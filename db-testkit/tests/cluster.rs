@@ -3,6 +3,7 @@
 use std::env;
 use std::error::Error;
 use std::fs;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -242,4 +243,35 @@ fn a_router_leads_to_the_first_member_that_accepts_connections() -> Check {
     insert(&router.url(), 1)?;
     assert!(router.set_maintenance(1, true).is_err());
     Ok(())
+}
+
+#[test]
+fn a_missing_package_is_an_error_that_names_it() -> Check {
+    if Flavor::from_env()? == Flavor::MariaDb && !in_a_tree() {
+        let status = Command::new(env::current_exe()?)
+            .args(["--exact", "--ignored", "in_an_environment_without_scripts"])
+            .env("DB_TESTKIT_GALERA_SCRIPTS", "/nonexistent")
+            .status()?;
+        assert!(status.success());
+    }
+    let status = Command::new(env::current_exe()?)
+        .args(["--exact", "--ignored", "in_an_environment_without_mysql"])
+        .env("DB_TESTKIT_MYSQL_ROOT", "/nonexistent")
+        .status()?;
+    assert!(status.success());
+    Ok(())
+}
+
+#[test]
+#[ignore = "run by the test above"]
+fn in_an_environment_without_scripts() {
+    let error = Cluster::galera().expect_err("no scripts").to_string();
+    assert!(error.contains("apt-get install --no-install-recommends mariadb-server"), "{error}");
+}
+
+#[test]
+#[ignore = "run by the test above"]
+fn in_an_environment_without_mysql() {
+    let error = Cluster::group_replication().expect_err("no MySQL").to_string();
+    assert!(error.contains("DB_TESTKIT_MYSQL_ROOT=/nonexistent"), "{error}");
 }

@@ -186,7 +186,7 @@ impl Balancer {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] for MySQL Router and for a node that does not exist; [`Error::Io`] if HAProxy does not answer.
+    /// [`Error::Unsupported`] for MySQL Router and for a node that does not exist; [`Error::Io`] if HAProxy does not reply.
     pub fn set_maintenance(&self, node: usize, maintenance: bool) -> Result<()> {
         let state = if maintenance { "maint" } else { "ready" };
         let orders = self.orders.as_ref().ok_or_else(|| Error::Unsupported("MySQL Router takes no orders".into()))?;

@@ -201,7 +201,7 @@ pub(super) fn isolate(node: &Node, isolate: bool) -> Result<()> {
     Ok(())
 }
 
-/// Each node answers when it has applied what the group had committed when it was asked.
+/// Each node replies when it has applied what the group had committed when it was asked.
 pub(super) fn settled(nodes: &[&Node]) -> Result<()> {
     for node in nodes {
         let mut conn = node.connect()?;

@@ -186,7 +186,7 @@ impl Cluster {
         Cluster::builder(Topology::Asynchronous).start()
     }
 
-    /// A cluster with options of its own.
+    /// A cluster with options.
     ///
     /// ```no_run
     /// use db_testkit::{Cluster, Topology};
@@ -400,7 +400,7 @@ fn url(address: SocketAddr, database: &str) -> String {
     format!("mysql://app@{address}/{database}")
 }
 
-/// A connection as `root` for looking at a node, which may not answer.
+/// A connection as `root` for looking at a node, which may not reply.
 fn probe(address: SocketAddr) -> mysql::Result<Conn> {
     connect("root", address)
 }

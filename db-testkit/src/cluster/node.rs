@@ -93,7 +93,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Mysql`] if the server does not answer.
+    /// [`Error::Mysql`] if the server does not reply.
     pub fn connect(&self) -> Result<Conn> {
         self.server.connect()
     }
@@ -136,7 +136,7 @@ impl Node {
         self.server.stop()
     }
 
-    /// Freezes the server (SIGSTOP). Its connections stay open and nothing answers; the others exclude it after a while.
+    /// Freezes the server (SIGSTOP). Its connections stay open and it does not reply; the others exclude it after a while.
     ///
     /// # Errors
     ///
@@ -147,7 +147,7 @@ impl Node {
         Ok(())
     }
 
-    /// Lets a frozen server go on (SIGCONT). It may have been excluded; see [`rejoin`](Self::rejoin).
+    /// Resumes a frozen server (SIGCONT). It may have been excluded; see [`rejoin`](Self::rejoin).
     ///
     /// # Errors
     ///
@@ -162,11 +162,11 @@ impl Node {
     ///
     /// - Galera (`gmcast.isolate`): it accepts logins, `PING` and `SELECT 1`, and refuses tables and transactions (1047, `wsrep_ready=OFF`).
     /// - Group Replication: the member sees that it has no majority. It serves reads; COMMIT waits, by default indefinitely.
-    /// - Asynchronous: replication from and to this node stops. Both sides answer as before.
+    /// - Asynchronous: replication from and to this node stops. Both sides serve clients as before.
     ///
     /// # Errors
     ///
-    /// [`Error::Mysql`] if the server does not answer; [`Error::NotSettled`] if it does not notice; [`Error::Unsupported`] for Group
+    /// [`Error::Mysql`] if the server does not reply; [`Error::NotSettled`] if it does not notice; [`Error::Unsupported`] for Group
     /// Replication where this process may not make network namespaces (it needs root).
     pub fn isolate(&self) -> Result<()> {
         if std::mem::replace(&mut self.condition.lock().isolated, true) {
@@ -220,7 +220,7 @@ impl Node {
         self.condition.lock().forming = true;
     }
 
-    /// Makes sure that the process runs and answers.
+    /// Makes sure that the process runs and replies.
     pub(super) fn start(&self) -> Result<()> {
         if self.condition.lock().paused {
             self.resume()?;

@@ -118,7 +118,7 @@ pub(super) fn isolate(node: &Node) -> Result<()> {
     let readers: Vec<u64> = conn.query("SELECT id FROM information_schema.processlist WHERE user = 'repl'")?;
     for id in readers {
         match conn.query_drop(format!("KILL {id}")) {
-            // It has ended by itself.
+            // It has ended in the meantime.
             Err(mysql::Error::MySqlError(error)) if error.code == 1094 => {}
             result => result?,
         }

@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use super::Request;
 use super::command::Command;
 
-/// Where a fault goes in.
+/// Where a fault is injected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Point {
@@ -32,7 +32,7 @@ pub enum Point {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
-    /// Cut in an orderly way: both sides read an end of file.
+    /// Cut by an orderly shutdown: both sides read an end of file.
     Fin,
     /// Cut by a reset: both sides get `ECONNRESET`.
     Rst,
@@ -41,7 +41,7 @@ pub enum Action {
     BlackHole,
     /// The request, or what is left of its reply, is held back for this long, then passed on.
     Delay(Duration),
-    /// The late packet: the client is cut off at once ([`Fin`](Action::Fin)); its request reaches the server after
+    /// A late request: the client is disconnected at once ([`Fin`](Action::Fin)); its request reaches the server after
     /// this time, and the server's connection is closed after the reply. At a point where no request is in the
     /// proxy's hands (any but [`Point::BeforeRequest`]) it is the same as `Fin`.
     DelayAndAbandon(Duration),
@@ -49,7 +49,7 @@ pub enum Action {
     /// executed, and reported as failed. The connection goes on. At any [`Point`] but [`Point::AfterRequest`] it is the same as
     /// [`Fin`](Action::Fin).
     Error(u16),
-    /// An outage: cut by a reset, and connections are refused for this long from now on.
+    /// An outage: cut by a reset, and new connections are refused for this long.
     Refuse(Duration),
 }
 
@@ -285,7 +285,7 @@ impl Injection {
         self.wait(limit, |progress| progress.fired > 0)
     }
 
-    /// Waits until the server has answered an abandoned request ([`Action::DelayAndAbandon`]), or has closed
+    /// Waits until the server has replied to an abandoned request ([`Action::DelayAndAbandon`]), or has closed
     /// its connection; `false` if it did not within this time.
     #[must_use]
     pub fn wait_delivered(&self, limit: Duration) -> bool {

@@ -109,7 +109,7 @@ pub struct Request {
 pub struct FaultProxy {
     shared: Arc<Shared>,
     address: SocketAddr,
-    /// Unless somebody else keeps it.
+    /// Unless another value keeps it.
     _port: Option<Port>,
     listener: Option<JoinHandle<()>>,
 }

@@ -221,7 +221,7 @@ mod tests {
             assert_eq!(dialogue.server_packet(&mut packet(1, &[OK, 0, 0, 2, 0])), FromServer::End);
             assert_eq!(dialogue.is_answered(), answered);
         }
-        assert_eq!(dialogue.server_packet(&mut packet(0, b"\xff\xbf\x0fidle")), FromServer::Pass, "nobody asked");
+        assert_eq!(dialogue.server_packet(&mut packet(0, b"\xff\xbf\x0fidle")), FromServer::Pass, "unasked");
     }
 
     #[test]
