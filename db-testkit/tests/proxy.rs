@@ -539,15 +539,18 @@ fn every_byte_is_late_and_every_turn_is_counted() -> Check {
 
 #[test]
 fn what_was_sent_before_the_end_of_a_connection_arrives_although_it_is_late() -> Check {
+    const LATENCY: Duration = Duration::from_millis(100);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let proxy = FaultProxy::builder(listener.local_addr()?).opaque().latency(Duration::from_millis(20)).start()?;
+    let proxy = FaultProxy::builder(listener.local_addr()?).opaque().latency(LATENCY).start()?;
     let mut client = TcpStream::connect(proxy.address())?;
     let (mut server, _) = listener.accept()?;
     server.write_all(b"goodbye")?;
     drop(server);
     let mut heard = String::new();
-    client.read_to_string(&mut heard)?;
+    let (result, time) = elapsed(|| client.read_to_string(&mut heard));
+    result?;
     assert_eq!(heard, "goodbye");
+    assert!(time > LATENCY / 2, "the end is as late as what came before it: {time:?}");
     Ok(())
 }
 
