@@ -71,6 +71,7 @@ impl Db {
             lock_timeout: None,
             slow_transaction: SLOW_TRANSACTION,
             ledger: false,
+            resolve_timeout: None,
             driver: Vec::new(),
         }
     }
@@ -209,6 +210,7 @@ pub struct DbBuilder {
     lock_timeout: Option<Duration>,
     slow_transaction: Duration,
     ledger: bool,
+    resolve_timeout: Option<Duration>,
     driver: Vec<Box<dyn FnOnce(OptsBuilder) -> OptsBuilder>>,
 }
 
@@ -245,7 +247,7 @@ impl DbBuilder {
 
     /// The policy of `#[retry_on_disconnect]` where the attribute says nothing else. Default: [`RetryPolicy::default`].
     ///
-    /// Its [`max_elapsed`](RetryPolicy::max_elapsed) also bounds how long a COMMIT whose answer was lost is [resolved](Self::commit_ledger).
+    /// How long a COMMIT is resolved has [a limit of its own](Self::resolve_timeout).
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
         self
@@ -267,13 +269,22 @@ impl DbBuilder {
     /// Whether COMMITs are recorded, so that one whose answer is lost is resolved instead of being [`CommitUnknown`]. Default false.
     ///
     /// It costs no round trip, and one more statement with every COMMIT of a transaction that was not begun
-    /// [`read_only`](crate::TxOptions::read_only), whether it wrote anything or not. While a lost COMMIT is resolved the lock stays held, for as long as the
-    /// [retry policy](Self::retry)'s [`max_elapsed`](RetryPolicy::max_elapsed) allows. It needs the table that [`Db::install_ledger`] makes, in the URL's database, and the privileges
+    /// [`read_only`](crate::TxOptions::read_only), whether it wrote anything or not. While a COMMIT is resolved the lock stays held, for up to the
+    /// [`resolve_timeout`](Self::resolve_timeout). It needs the table that [`Db::install_ledger`] makes, in the URL's database, and the privileges
     /// SELECT, INSERT, UPDATE and DELETE on it.
     ///
     /// [`CommitUnknown`]: crate::ErrorKind::CommitUnknown
     pub fn commit_ledger(mut self, on: bool) -> Self {
         self.ledger = on;
+        self
+    }
+
+    /// For how long a COMMIT whose outcome is not known is [resolved](Self::commit_ledger), before the call ends in [`CommitUnknown`].
+    /// Default: 60 seconds, whatever the retry policy's limits are. An attempt to read the ledger that has begun is not interrupted.
+    ///
+    /// [`CommitUnknown`]: crate::ErrorKind::CommitUnknown
+    pub fn resolve_timeout(mut self, timeout: Duration) -> Self {
+        self.resolve_timeout = Some(timeout);
         self
     }
 
@@ -299,7 +310,8 @@ impl DbBuilder {
     pub fn connect(self) -> Result<Db> {
         let options = Settings::parse(&self.url)?;
         let options = self.driver.into_iter().fold(OptsBuilder::from_opts(options), |options, change| change(options));
-        let settings = Settings::new(options.into(), self.retry, self.lock_timeout, self.slow_transaction, self.ledger)?;
+        let mut settings = Settings::new(options.into(), self.retry, self.lock_timeout, self.slow_transaction, self.ledger)?;
+        settings.resolve_timeout = self.resolve_timeout.unwrap_or(settings.resolve_timeout);
         Db::open(Arc::new(settings), self.lock.unwrap_or_default())
     }
 }
@@ -312,6 +324,7 @@ impl fmt::Debug for DbBuilder {
             .field("lock_timeout", &self.lock_timeout)
             .field("slow_transaction", &self.slow_transaction)
             .field("commit_ledger", &self.ledger)
+            .field("resolve_timeout", &self.resolve_timeout)
             .finish_non_exhaustive()
     }
 }

@@ -55,7 +55,7 @@ fn a_commit_whose_answer_is_lost_on_a_unix_socket_is_resolved_by_the_ledger() {
     let bank = bank();
     bank.db.install_ledger().unwrap();
     // Beside the server's own, so that it goes away with that.
-    let before = bank.server.socket().with_file_name("relay.sock");
+    let before = bank.server.socket().with_file_name("proxy.sock");
     let proxy = FaultProxy::builder(bank.server.socket()).opaque().socket(&before).start().unwrap();
     let lost = OnceCell::new();
     let db = by_socket(&bank, &before).commit_ledger(true).connect().unwrap();

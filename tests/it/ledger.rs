@@ -2,18 +2,21 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::ops::RangeInclusive;
 use std::process;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use db_core::mysql::{Conn, from_row};
 use db_core::prelude::*;
 use db_core::{Error, Result};
-use db_testkit::{Action, Command, Fault, FaultProxy, Flavor, Injection, Point};
-use tests::{Bank, bank, deposit, in_a_forked_child, quick, within};
+use db_testkit::{Action, Fault, FaultProxy, Flavor, Injection, Point};
+use tests::{Bank, bank, connection_of, deposit, in_a_forked_child, quick, within};
 
 /// A bank with the ledger's table.
 fn ledger_bank() -> Bank {
@@ -29,6 +32,14 @@ fn recording(url: &str) -> Db {
 fn through_proxy(bank: &Bank) -> (FaultProxy, Db) {
     let proxy = bank.server.proxy().unwrap();
     let db = recording(&proxy.url(&bank.server.url()).unwrap());
+    (proxy, db)
+}
+
+/// Resolves for so many milliseconds at most.
+fn through_proxy_for(bank: &Bank, milliseconds: u64) -> (FaultProxy, Db) {
+    let proxy = bank.server.proxy().unwrap();
+    let builder = Db::builder(&proxy.url(&bank.server.url()).unwrap()).retry(quick()).commit_ledger(true);
+    let db = builder.resolve_timeout(Duration::from_millis(milliseconds)).connect().unwrap();
     (proxy, db)
 }
 
@@ -52,9 +63,7 @@ fn persistent(tx: &mut Transaction<'_>, attempt: Attempt) -> Result<u32> {
 
 /// What the next COMMIT of `db` meets. Connections that are opened later come through.
 fn cut_commit(proxy: &FaultProxy, db: &Db, point: Point, action: Action) -> Injection {
-    db.ping().unwrap();
-    let pinged = proxy.requests().into_iter().rfind(|request| request.command == Command::Ping).unwrap();
-    proxy.inject(Fault::new(point, action).matching("COMMIT").on_connection(pinged.connection))
+    proxy.inject(Fault::new(point, action).matching("COMMIT").on_connection(connection_of(proxy, db)))
 }
 
 /// The commit ledger does its work for `db`.
@@ -82,8 +91,8 @@ fn a_recorded_commit_costs_no_round_trip() {
     assert_eq!(count(|_| Ok(()), plain), (0, false), "nothing executed");
     assert_eq!(count(|tx| tx.query_drop("UPDATE account SET balance = 1 WHERE id = 1"), plain), (2, true), "one");
     assert_eq!(count(|tx| deposit(tx, 1, 1), plain), (3, true), "two");
-    assert_eq!(count(|tx| (0..9).try_for_each(|_| tx.query_drop("DO 1")), plain), (10, true), "nine");
-    assert_eq!(count(|tx| tx.query_iter("SELECT * FROM account").map(drop), plain), (2, true), "watched by the guard");
+    assert_eq!(count(|tx| (0..9).try_for_each(|_| tx.query_drop("DO 1")), plain), (10, false), "nine that write nothing");
+    assert_eq!(count(|tx| Ok(drop(Queryable::query_iter(tx, "SELECT * FROM account")?)), plain), (3, false), "watched by the sentinel");
     assert_eq!(count(|tx| tx.query_drop("SELECT * FROM account"), plain.read_only(true)), (3, false), "read-only: nothing to record");
     let rolled_back = |db: &Db| {
         proxy.reset_counts();
@@ -208,12 +217,11 @@ fn a_read_only_server_can_be_read_from_and_is_recorded_as_soon_as_it_is_written_
     // One that becomes so while in use.
     read_only(1);
     assert_eq!(persistent(&db).unwrap_err().kind(), ErrorKind::ReadOnlyServer);
-    assert_eq!(total(&db).unwrap_err().kind(), ErrorKind::ReadOnlyServer, "once, as its COMMIT cannot be recorded");
     assert_eq!(total(&db).unwrap(), Some(1001));
     read_only(0);
     db.disconnect();
     assert_resolves(&bank, &proxy, &db);
-    assert_eq!((bank.balance(1), rows(&bank).len()), (102, 2));
+    assert_eq!((bank.balance(1), rows(&bank).len()), (102, 1));
     read_only(1);
     assert_eq!(db.retry(&quick(), |_| total(&db)).unwrap(), Some(1002));
     read_only(0);
@@ -234,27 +242,26 @@ fn a_row_that_was_deleted_costs_nothing_but_another_row() {
     assert_resolves(&bank, &proxy, &db);
 }
 
+/// A repeated request could have been executed before the row was changed: the value that would say so is gone.
 #[test]
-fn a_row_that_was_changed_is_an_err_with_nothing_committed_that_a_replay_cures() {
+fn a_row_that_was_changed_by_somebody_else_is_unknown_and_another_row_is_used_from_then_on() {
     let bank = ledger_bank();
     let (proxy, db) = through_proxy(&bank);
     once(&db).unwrap();
-    // As a restored backup leaves it.
-    bank.admin_query("UPDATE db_core_ledger SET seq = 0");
-    let error = once(&db).unwrap_err();
-    assert!(error.is_transient() && !error.is_commit_unknown(), "{error}");
-    assert_eq!((bank.balance(1), bank.notes().len()), (101, 1));
-    once(&db).unwrap();
     bank.admin_query("UPDATE db_core_ledger SET seq = 1000");
-    assert_eq!(persistent(&db).unwrap(), 2);
-    assert_eq!((bank.balance(1), bank.notes().len(), rows(&bank).len()), (103, 3, 3));
+    let error = persistent(&db).unwrap_err();
+    assert_eq!((error.kind(), error.code(), error.attempts()), (ErrorKind::CommitUnknown, Some(1690), 1));
+    assert!(error.to_string().contains("changed by somebody else"), "{error}");
+    assert_eq!((bank.balance(1), bank.notes().len()), (101, 1));
+    assert_eq!(persistent(&db).unwrap(), 1);
     assert_resolves(&bank, &proxy, &db);
+    assert_eq!((bank.balance(1), rows(&bank).len()), (103, 2));
 }
 
 #[test]
 fn a_lost_commit_whose_row_somebody_tampered_with_is_unknown_and_is_not_replayed() {
     let bank = ledger_bank();
-    let (proxy, db) = through_proxy(&bank);
+    let (proxy, db) = through_proxy_for(&bank, 1500);
     for tampering in ["DELETE FROM db_core_ledger", "UPDATE db_core_ledger SET seq = seq + 1000"] {
         let (before, rows_before) = (bank.balance(1), rows(&bank));
         let cut = cut_commit(&proxy, &db, Point::AfterRequest, Action::Refuse(Duration::from_secs(60)));
@@ -410,7 +417,7 @@ fn threads_under_random_cuts_of_commits_and_of_resolutions_do_everything_once() 
 /// A COMMIT is cut, and then each step of finding out what became of it.
 fn cut_resolutions(commit: Point, late: Action, runs: RangeInclusive<u32>) {
     const LATE: Action = Action::DelayAndAbandon(Duration::from_millis(30));
-    const SWAP: &str = "; COMMIT";
+    const SWAP: &str = "; COMMIT AND";
     let bank = ledger_bank();
     let (proxy, db) = through_proxy(&bank);
     // The session's settings, the look for the lost session, the limit of the waits, the look at the row, and the fence.
@@ -468,9 +475,7 @@ fn a_resolution_that_is_itself_cut_fences_off_a_commit_that_is_late() {
 #[test]
 fn a_row_that_cannot_be_read_in_time_is_unknown_and_is_not_replayed_and_another_row_is_used_from_then_on() {
     let bank = ledger_bank();
-    let proxy = bank.server.proxy().unwrap();
-    let impatient = quick().max_elapsed(Duration::from_millis(300));
-    let db = Db::builder(&proxy.url(&bank.server.url()).unwrap()).retry(impatient).commit_ledger(true).connect().unwrap();
+    let (proxy, db) = through_proxy_for(&bank, 300);
     for (point, done, clients) in [(Point::AfterRequest, 1, 2), (Point::BeforeRequest, 0, 3)] {
         once(&db).unwrap();
         let before = bank.balance(1);
@@ -663,7 +668,7 @@ fn a_dead_connection_that_needs_a_new_row_costs_the_caller_nothing() {
     let (proxy, db) = through_proxy(&bank);
     once(&db).unwrap();
     bank.admin_query("UPDATE db_core_ledger SET seq = 1000");
-    assert!(once(&db).unwrap_err().is_transient());
+    assert!(once(&db).unwrap_err().is_commit_unknown());
     let cut = proxy.inject(Fault::new(Point::BeforeRequest, Action::Rst).matching("db_core_ledger (client, seq)"));
     once(&db).unwrap();
     cut.assert_fired();
@@ -714,7 +719,8 @@ fn a_row_that_has_moved_refuses_the_commit_in_every_sql_mode() {
     for mode in ["", "STRICT_TRANS_TABLES", "ANSI", "TRADITIONAL", "NO_UNSIGNED_SUBTRACTION", "NO_BACKSLASH_ESCAPES"] {
         // A row that was never used, too: it holds 0.
         for used in [false, true] {
-            let db = recording(&bank.server.url());
+            let builder = Db::builder(&bank.server.url()).retry(quick()).commit_ledger(true);
+            let db = builder.resolve_timeout(Duration::from_millis(50)).connect().unwrap();
             if used {
                 once(&db).unwrap();
             }
@@ -728,4 +734,280 @@ fn a_row_that_has_moved_refuses_the_commit_in_every_sql_mode() {
             assert_eq!(bank.balance(1), before, "{mode:?}");
         }
     }
+}
+
+/// Passes everything on, like a proxy that leads to one server or another, and that sends a COMMIT request a second time when it has not
+/// heard of the first one.
+#[derive(Clone)]
+struct Proxy {
+    port: u16,
+    upstream: Arc<AtomicU16>,
+    /// The reply to the next COMMIT request does not arrive, and the request is sent again.
+    repeat: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    fn before(bank: &Bank) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let proxy = Self { port, upstream: Arc::new(AtomicU16::new(bank.server.port())), repeat: Arc::default() };
+        let serving = proxy.clone();
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let server = TcpStream::connect(("127.0.0.1", serving.upstream.load(Ordering::SeqCst))).unwrap();
+                serving.clone().serve(client.unwrap(), server);
+            }
+        });
+        proxy
+    }
+
+    fn serve(self, mut client: TcpStream, mut server: TcpStream) {
+        let swallows = Arc::new(AtomicBool::new(false));
+        let (mut back, mut to_client, swallowing) = (server.try_clone().unwrap(), client.try_clone().unwrap(), Arc::clone(&swallows));
+        // The rest of a connection that is closed on one side is of no interest.
+        thread::spawn(move || {
+            let mut bytes = [0; 16384];
+            while let Ok(length @ 1..) = back.read(&mut bytes) {
+                if !swallowing.load(Ordering::SeqCst) && to_client.write_all(&bytes[..length]).is_err() {
+                    break;
+                }
+            }
+            let _ = to_client.shutdown(std::net::Shutdown::Both);
+        });
+        thread::spawn(move || {
+            let mut bytes = [0; 16384];
+            while let Ok(length @ 1..) = client.read(&mut bytes) {
+                let request = &bytes[..length];
+                let commits = String::from_utf8_lossy(request).contains("db_core_ledger SET");
+                if commits && self.repeat.swap(false, Ordering::SeqCst) {
+                    swallows.store(true, Ordering::SeqCst);
+                    server.write_all(request).unwrap();
+                    thread::sleep(Duration::from_millis(300));
+                    swallows.store(false, Ordering::SeqCst);
+                }
+                if server.write_all(request).is_err() {
+                    break;
+                }
+            }
+            let _ = server.shutdown(std::net::Shutdown::Both);
+        });
+    }
+
+    fn url(&self, bank: &Bank) -> String {
+        bank.server.url().replace(&format!(":{}", bank.server.port()), &format!(":{}", self.port))
+    }
+}
+
+/// The second copy meets a row that the first one has moved.
+#[test]
+fn a_commit_request_that_a_proxy_sends_twice_is_executed_once_and_is_ok() {
+    let bank = ledger_bank();
+    let proxy = Proxy::before(&bank);
+    let db = recording(&proxy.url(&bank));
+    let hooks = Rc::new(RefCell::new(0));
+    for calls in 1..=3 {
+        proxy.repeat.store(true, Ordering::SeqCst);
+        let counted = Rc::clone(&hooks);
+        let run = db.retry(&quick(), |attempt| {
+            let counted = Rc::clone(&counted);
+            db.transaction(|tx| {
+                tx.after_commit(move || *counted.borrow_mut() += 1);
+                deposit(tx, 1, 1).map(|()| attempt.number())
+            })
+        });
+        assert_eq!(run.unwrap(), 1);
+        assert!(!proxy.repeat.load(Ordering::SeqCst), "nothing was repeated");
+        once(&db).unwrap();
+        assert_eq!((bank.balance(1), bank.notes().len(), rows(&bank).len()), (100 + 2 * calls, 2 * usize::try_from(calls).unwrap(), 1));
+        assert_eq!(i64::from(*hooks.borrow()), calls);
+    }
+}
+
+/// Such a report is a fault of the server. What matters is that its work is not done a second time.
+#[test]
+fn an_attempt_that_was_wrongly_reported_as_not_committed_is_not_done_again() {
+    let bank = ledger_bank();
+    let (proxy, db) = through_proxy(&bank);
+    for (calls, code) in (1..).zip([1213, 1205]) {
+        let before = rows(&bank);
+        let wrong = cut_commit(&proxy, &db, Point::AfterRequest, Action::Error(code));
+        let error = persistent(&db).unwrap_err();
+        wrong.assert_fired();
+        assert_eq!((error.kind(), error.code(), error.is_transient()), (ErrorKind::CommitUnknown, Some(1690), false), "{code}: {error}");
+        assert_eq!(error.attempts(), 2, "{code}");
+        assert!(error.to_string().contains("an earlier attempt"), "{error}");
+        assert_eq!((bank.balance(1), bank.notes().len()), (100 + 2 * calls - 1, usize::try_from(2 * calls).unwrap() - 1), "{code}");
+        // The row is not used again.
+        assert_eq!(persistent(&db).unwrap(), 1, "{code}");
+        assert_eq!(rows(&bank).len(), before.len() + 1, "{code}");
+    }
+    assert_resolves(&bank, &proxy, &db);
+}
+
+/// What a server looks like that has not applied this client's last commit yet.
+#[test]
+fn a_server_that_is_behind_is_read_again_and_the_row_stays_the_same() {
+    let bank = ledger_bank();
+    let (proxy, db) = through_proxy(&bank);
+    let catch_up = |after: &dyn Fn(), sql: String| {
+        after();
+        thread::sleep(Duration::from_millis(300));
+        bank.admin_query(&sql);
+    };
+    once(&db).unwrap();
+    let (client, _) = rows(&bank).into_iter().next().unwrap();
+    let (mut done, restored) = (101, |seq: u64| format!("REPLACE INTO db_core_ledger (client, seq) VALUES ({client}, {seq})"));
+    // The compare-and-swap is refused.
+    let base = rows(&bank)[&client];
+    bank.admin_query("UPDATE db_core_ledger SET seq = 0");
+    let run = thread::scope(|threads| {
+        threads.spawn(|| catch_up(&|| {}, restored(base)));
+        persistent(&db).unwrap()
+    });
+    done += 1;
+    assert_eq!((run, bank.balance(1)), (2, done));
+    // The reply to COMMIT is lost, and the server that is asked has an older row, or none.
+    for behind in ["UPDATE db_core_ledger SET seq = 0", "DELETE FROM db_core_ledger"] {
+        let base = rows(&bank)[&client];
+        let cut = cut_commit(&proxy, &db, Point::BeforeRequest, Action::Refuse(Duration::from_secs(60)));
+        let run = thread::scope(|threads| {
+            threads.spawn(|| {
+                let fallen_back = || {
+                    assert!(cut.wait_fired(Duration::from_secs(10)));
+                    bank.admin_query(behind);
+                    proxy.refuse_connections(false);
+                };
+                catch_up(&fallen_back, restored(base));
+            });
+            persistent(&db).unwrap()
+        });
+        done += 1;
+        assert_eq!((run, bank.balance(1)), (2, done), "{behind}");
+    }
+    once(&db).unwrap();
+    assert_eq!(rows(&bank).into_keys().collect::<Vec<_>>(), [client]);
+}
+
+#[test]
+fn a_server_that_stays_behind_has_lost_commits_and_the_error_says_so() {
+    let bank = ledger_bank();
+    let (_proxy, db) = through_proxy_for(&bank, 400);
+    once(&db).unwrap();
+    bank.admin_query("UPDATE db_core_ledger SET seq = 0");
+    let began = Instant::now();
+    let error = persistent(&db).unwrap_err();
+    assert!((200..5000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    assert_eq!((error.kind(), error.attempts(), error.is_transient()), (ErrorKind::CommitUnknown, 1, false));
+    assert!(error.to_string().contains("lost acknowledged commits"), "{error}");
+    assert_eq!(persistent(&db).unwrap(), 1);
+    assert_eq!((bank.balance(1), rows(&bank).len()), (102, 2));
+}
+
+#[test]
+fn resolving_has_a_time_limit_of_its_own_and_the_retry_is_not_charged_for_it() {
+    let bank = ledger_bank();
+    let proxy = bank.server.proxy().unwrap();
+    let hasty = quick().max_elapsed(Duration::from_millis(200));
+    let db = Db::builder(&proxy.url(&bank.server.url()).unwrap()).retry(hasty).commit_ledger(true).connect().unwrap();
+    for (point, runs) in [(Point::AfterRequest, 1), (Point::BeforeRequest, 2)] {
+        cut_commit(&proxy, &db, point, Action::Refuse(Duration::from_millis(700)));
+        let began = Instant::now();
+        assert_eq!(persistent(&db).unwrap(), runs, "{point:?}");
+        assert!(began.elapsed() > Duration::from_millis(600), "{:?}", began.elapsed());
+    }
+    assert_eq!(bank.balance(1), 102);
+}
+
+#[test]
+fn whatever_completion_type_the_server_has_a_transactions_end_is_the_end_of_the_transaction_alone() {
+    let bank = ledger_bank();
+    for (calls, completion) in (1..).zip(["CHAIN", "RELEASE", "NO_CHAIN"]) {
+        bank.admin_query(&format!("SET GLOBAL completion_type = '{completion}'"));
+        let before = rows(&bank).len();
+        let (proxy, db) = through_proxy(&bank);
+        let read_only = TxOptions::new().read_only(true);
+        for commits in [true, false] {
+            // A chained transaction would be READ ONLY as well.
+            let read = db.transaction_with(&read_only, |tx| {
+                let sum: Option<i64> = tx.query_first("SELECT CAST(SUM(balance) AS SIGNED) FROM account")?;
+                if commits { Ok(sum) } else { Err(Error::from(db_core::mysql::Error::server_disconnected())) }
+            });
+            assert_eq!(read.is_ok(), commits, "{completion}");
+            once(&db).unwrap();
+        }
+        assert_eq!(db.stats().reconnects, 0, "{completion}");
+        for point in [Point::AfterRequest, Point::BeforeRequest] {
+            cut_commit(&proxy, &db, point, Action::Rst);
+            persistent(&db).unwrap();
+        }
+        assert_eq!((bank.balance(1), rows(&bank).len()), (100 + 4 * calls, before + 1), "{completion}");
+    }
+}
+
+#[test]
+fn the_sweep_waits_for_no_lock() {
+    const ALONE: &str = "DB_CORE_TESTS_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let child = process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "ledger::the_sweep_waits_for_no_lock", "--nocapture"])
+            .env(ALONE, "1")
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
+        return;
+    }
+    let bank = ledger_bank();
+    for client in 1..=4 {
+        bank.admin_query(&format!("INSERT INTO db_core_ledger (client, seq, touched) VALUES ({client}, 7, NOW() - INTERVAL 8 DAY)"));
+    }
+    let mut other = bank.admin();
+    other.query_drop("BEGIN").unwrap();
+    other.query_drop("SELECT seq FROM db_core_ledger WHERE client IN (1, 3) FOR UPDATE").unwrap();
+    let began = Instant::now();
+    let db = recording(&bank.server.url());
+    assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+    once(&db).unwrap();
+    let mut left: Vec<u64> = rows(&bank).into_keys().filter(|client| *client <= 4).collect();
+    left.sort_unstable();
+    assert_eq!(left, [1, 3]);
+    other.query_drop("UPDATE db_core_ledger SET seq = 8 WHERE client IN (1, 3)").unwrap();
+    other.query_drop("COMMIT").unwrap();
+}
+
+#[test]
+fn a_server_whose_transactions_are_read_only_can_be_connected_to_and_read_from() {
+    let bank = ledger_bank();
+    let variable = if bank.server.flavor() == Flavor::MySql { "transaction_read_only" } else { "tx_read_only" };
+    bank.admin_query(&format!("SET GLOBAL {variable} = ON"));
+    let (proxy, db) = through_proxy(&bank);
+    let total = || db.transaction(|tx| tx.query_first::<i64, _>("SELECT CAST(SUM(balance) AS SIGNED) FROM account"));
+    for _ in 0..2 {
+        assert_eq!(total().unwrap(), Some(1000));
+        assert_eq!(persistent(&db).unwrap_err().code(), Some(1792));
+    }
+    assert!(rows(&bank).is_empty());
+    bank.admin_query(&format!("SET GLOBAL {variable} = OFF"));
+    db.disconnect();
+    assert_resolves(&bank, &proxy, &db);
+    assert_eq!(rows(&bank).len(), 1);
+}
+
+/// There the row may not have been applied yet, and a compare-and-swap of no row is no error.
+#[test]
+fn on_another_server_behind_the_same_address_another_row_is_used() {
+    let (first, second) = (ledger_bank(), ledger_bank());
+    let proxy = Proxy::before(&first);
+    let db = recording(&proxy.url(&first));
+    once(&db).unwrap();
+    proxy.upstream.store(second.server.port(), Ordering::SeqCst);
+    let connection = db.transaction(|tx| Ok::<_, Error>(tx.connection_id())).unwrap().unwrap();
+    first.kill(connection);
+    // The first statement meets the closed connection, and is sent again on one to the other server.
+    once(&db).unwrap();
+    db.disconnect();
+    once(&db).unwrap();
+    assert_eq!((first.balance(1), second.balance(1)), (101, 102));
+    let (there, here) = (rows(&first), rows(&second));
+    assert_eq!((there.values().copied().collect::<Vec<_>>(), here.values().copied().collect::<Vec<_>>()), (vec![1], vec![2]));
+    assert_ne!(there.keys().next(), here.keys().next());
 }

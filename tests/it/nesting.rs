@@ -162,7 +162,7 @@ fn the_whole_used_inside_its_part_is_an_error_that_names_the_cure() {
             whole.transaction(|part| {
                 let error = deposit_by(whole).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::AlreadyInTransaction);
-                assert!(error.to_string().contains("the part's own `tx`"), "{error}");
+                assert!(error.to_string().contains("its own `tx`"), "{error}");
                 deposit(part, 1, 1)
             })
         })

@@ -4,8 +4,8 @@ use db_core::mysql::prelude::Queryable as _;
 use db_core::mysql::{self, Params};
 use db_core::prelude::*;
 use db_core::{Error, Result};
-use db_testkit::Command;
-use tests::{Bank, bank, code, deposit};
+use db_testkit::{Action, Command, Fault, Point};
+use tests::{Bank, bank, code, deposit, eventually};
 
 type Method = (&'static str, fn(&mut Transaction<'_>, &str) -> mysql::Result<()>);
 
@@ -99,7 +99,7 @@ fn a_row_that_does_not_convert_is_an_error_and_no_panic() {
             bank.db
                 .transaction(|tx| {
                     let read = method(tx, sql);
-                    assert!(matches!(read, Err(mysql::Error::FromRowError(_))), "{name}: {read:?}");
+                    assert_eq!(read.map_err(|error| Error::from(error).kind()), Err(ErrorKind::Driver), "{name}");
                     // It is the reader's mistake: the transaction goes on.
                     deposit(tx, 1, 1)
                 })
@@ -151,6 +151,123 @@ fn more_texts_than_the_driver_keeps_are_prepared_again() {
                 })
                 .unwrap();
         }
+    }
+}
+
+/// How many statements are prepared on the server, on whatever connection.
+fn prepared_on_the_server(admin: &mut mysql::Conn) -> u32 {
+    admin.query_first("SHOW GLOBAL STATUS LIKE 'Prepared_stmt_count'").unwrap().map_or(0, |(_, count): (String, u32)| count)
+}
+
+#[test]
+fn no_more_statements_stay_prepared_than_the_url_asks_for() {
+    let bank = bank();
+    let mut admin = bank.admin();
+    for kept in [0, 1, 3, 32] {
+        let url = format!("{}?stmt_cache_size={kept}", bank.server.url());
+        let db = Db::connect(&url).unwrap();
+        for text in 0..40_u32 {
+            db.transaction(|tx| {
+                let sql = format!("SELECT {text} + ? FROM account");
+                assert_eq!(tx.exec_first(&sql, (1,))?, Some(text + 1));
+                assert_eq!(tx.exec::<u32, _, _>(&sql, (1,))?, [text + 1; 10]);
+                // Half read.
+                drop(tx.exec_iter(&sql, (1,))?.next());
+                tx.exec_drop("UPDATE account SET balance = ? WHERE id = 1", (100,))
+            })
+            .unwrap();
+            let left = prepared_on_the_server(&mut admin);
+            assert!(left <= kept, "{kept} kept: {left} after {} texts", text + 1);
+        }
+        assert_eq!(prepared_on_the_server(&mut admin), kept);
+        drop(db);
+        eventually("the connection is gone", || prepared_on_the_server(&mut admin) == 0);
+    }
+    assert_eq!(bank.balance(1), 100);
+}
+
+#[test]
+fn a_kept_statement_outlives_any_number_of_texts() {
+    let bank = bank();
+    for kept in [0, 1, 32] {
+        let url = format!("{}?stmt_cache_size={kept}", bank.server.url());
+        let db = Db::connect(&url).unwrap();
+        let statement = prepare(&db, "SELECT ? + 1000");
+        let again = prepare(&db, "SELECT ? + 1000");
+        db.transaction(|tx| {
+            for text in 0..100_u32 {
+                assert_eq!(tx.exec_first(format!("SELECT {text} + ?"), (1,))?, Some(text + 1));
+                assert_eq!(tx.exec_first(&statement, (text,))?, Some(text + 1000), "{kept} kept, {text} texts");
+            }
+            // Each who prepared it has it until he closes it.
+            tx.close(again.clone())?;
+            assert_eq!(tx.exec_first(&statement, (1,))?, Some(1001));
+            tx.close(statement.clone())?;
+            assert_eq!(tx.exec_first::<u32, _, _>(&statement, (1,)).unwrap_err().code(), Some(1243));
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    }
+}
+
+/// 1615 says that nothing was executed. Behind this proxy it is, which an UPDATE to a fixed value hides.
+#[test]
+fn a_statement_that_the_server_could_not_prepare_again_is_prepared_again() {
+    let bank = bank();
+    let proxy = bank.server.proxy().unwrap();
+    let db = Db::connect(&proxy.url(&bank.server.url()).unwrap()).unwrap();
+    let stale = |times| proxy.inject(Fault::new(Point::AfterRequest, Action::Error(1615)).command(Command::Execute).times(times));
+    for (round, later) in [(1, false), (2, true)] {
+        let sql = format!("UPDATE account SET balance = ? WHERE id = ? AND {round} > 0");
+        let statement = prepare(&db, "UPDATE account SET balance = ? + 0 WHERE id = ?");
+        db.transaction(|tx| {
+            if later {
+                deposit(tx, 1, 1)?;
+            }
+            let text = stale(1);
+            tx.exec_drop(&sql, (round * 7, 2))?;
+            text.assert_fired();
+            let kept = stale(1);
+            tx.exec_drop(&statement, (round * 8, 3))?;
+            kept.assert_fired();
+            tx.exec_drop(&statement, (round * 9, 4))?;
+            tx.exec_drop(&sql, (round * 10, 5))
+        })
+        .unwrap();
+        assert_eq!([2, 3, 4, 5].map(|id| bank.balance(id)), [7, 8, 9, 10].map(|value| round * value));
+        let twice = stale(2);
+        let error = db.transaction(|tx| tx.exec_drop(&sql, (1, 2))).unwrap_err();
+        assert_eq!((error.code(), twice.fired()), (Some(1615), 2));
+    }
+    assert_eq!(bank.balance(1), 101);
+}
+
+#[test]
+fn the_error_of_a_row_that_does_not_convert_names_types_and_columns_and_no_value() {
+    let bank = bank();
+    bank.admin_query("CREATE TABLE mixed (small TINYINT UNSIGNED, name VARCHAR(20), raw BLOB, kind ENUM('hunter2')) ENGINE=InnoDB");
+    bank.admin_query("INSERT INTO mixed VALUES (1, 'hunter2', 'hunter2', NULL)");
+    for from in ["mixed", "(SELECT * FROM mixed) AS x"] {
+        let sql = format!("SELECT small, name AS alias, raw, kind, 'hunter2' FROM {from}");
+        let failed = [
+            bank.db.transaction(|tx| tx.query::<(u8, u32, u32, u32, u32), _>(&sql)).unwrap_err(),
+            bank.db.transaction(|tx| tx.exec_first::<(u8, u32, u32, u32, u32), _, _>(&sql, ())).unwrap_err(),
+        ];
+        for error in failed {
+            assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Driver, false));
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains("hunter2"), "{shown}");
+            assert!(shown.contains("`(u8, u32, u32, u32, u32)`"), "{shown}");
+            if from == "mixed" {
+                let columns = "`small` TINYINT UNSIGNED, `alias` VARCHAR, `raw` BLOB, `kind` ENUM (NULL), expression 5 VARCHAR";
+                assert!(shown.contains(columns), "{shown}");
+            }
+        }
+    }
+    // A name that is a value.
+    for sql in ["SELECT 'hunter2'", "SELECT * FROM (SELECT 'hunter2') AS x", "WITH x AS (SELECT 'hunter2') SELECT * FROM x"] {
+        let error = bank.db.transaction(|tx| tx.query_first::<u32, _>(sql)).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{sql}: {error}");
     }
 }
 

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 
 use db_core::mysql::{self, Conn, prelude::Queryable as _};
 use db_core::prelude::*;
-use db_testkit::Server;
+use db_testkit::{FaultProxy, Server};
+
+/// As the library sends it.
+pub const COMMIT: &str = "COMMIT AND NO CHAIN NO RELEASE";
 
 /// A server, and a table `account` with ten accounts (1 to 10) of 100 each.
 pub struct Bank {
@@ -69,6 +72,13 @@ impl Bank {
     pub fn rival(&self) -> Rival {
         Rival::new(self.admin(), self.admin())
     }
+}
+
+/// The number, in the proxy's count, of the connection that the database uses.
+pub fn connection_of(proxy: &FaultProxy, db: &Db) -> usize {
+    db.ping().unwrap();
+    let asked = |text: &String| text.contains("db_core_check") && !text.contains("SET NAMES");
+    proxy.requests().into_iter().rfind(|request| request.text.as_ref().is_some_and(asked)).unwrap().connection
 }
 
 /// Changes an account, and leaves a note: what went missing, or came twice, shows in both.

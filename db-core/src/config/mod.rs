@@ -14,6 +14,8 @@ use crate::{Error, ErrorKind, Result, RetryPolicy};
 /// The server's own limit shall be the one that is met: this is MySQL's default, and above MariaDB's.
 const MAX_ALLOWED_PACKET: usize = 64 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than a cluster takes to elect another primary: Group Replication's defaults cost 22 to 30 seconds, Galera's 6 to 9.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A dead peer is noticed by keepalive while a reply is awaited, and by the user timeout while a request
 /// is unacknowledged: each covers what the other does not.
 const KEEPALIVE_TIME_MS: u32 = 10_000;
@@ -28,6 +30,8 @@ const TLS: bool = cfg!(any(feature = "native-tls", feature = "rustls"));
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) options: Opts,
+    /// How many prepared statements a connection keeps by their texts.
+    pub(crate) statements: usize,
     /// The read timeout of the statements; the options hold the one of the handshake.
     pub(crate) read_timeout: Option<Duration>,
     pub(crate) retry: RetryPolicy,
@@ -36,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) slow_transaction: Duration,
     /// Where COMMITs are recorded, if they are.
     pub(crate) ledger: Option<Table>,
+    /// For how long a COMMIT whose outcome is not known is resolved.
+    pub(crate) resolve_timeout: Duration,
 }
 
 impl Settings {
@@ -74,7 +80,10 @@ impl Settings {
         }
         let ledger = if ledger { Some(Self::table(&options)?) } else { None };
         let read_timeout = options.get_read_timeout().copied();
+        let statements = options.get_stmt_cache_size();
         let mut builder = OptsBuilder::from_opts(options.clone())
+            // They are kept in a cache of our own.
+            .stmt_cache_size(0)
             // Both would cost round trips at each connect, and the socket would leave the address given.
             .prefer_socket(false)
             .max_allowed_packet(options.get_max_allowed_packet().or(Some(MAX_ALLOWED_PACKET)))
@@ -93,7 +102,16 @@ impl Settings {
         {
             builder = builder.tcp_user_timeout_ms(options.get_tcp_user_timeout_ms().or(Some(USER_TIMEOUT_MS)));
         }
-        Ok(Self { options: builder.into(), read_timeout, retry, lock_timeout, slow_transaction, ledger })
+        Ok(Self {
+            options: builder.into(),
+            statements,
+            read_timeout,
+            retry,
+            lock_timeout,
+            slow_transaction,
+            ledger,
+            resolve_timeout: RESOLVE_TIMEOUT,
+        })
     }
 
     /// The ledger's table is where the URL says, wherever a body may go with USE.
@@ -159,7 +177,7 @@ mod tests {
         let settings =
             Settings::parse("mysql://u@h/d").and_then(|options| Settings::new(options, RetryPolicy::default(), None, Duration::MAX, false));
         let settings = settings.expect("a plain URL");
-        let used = settings.options;
+        let used = &settings.options;
         let defaults = [
             ("tcp_connect_timeout_ms", used.get_tcp_connect_timeout().map(|timeout| timeout.as_millis().to_string())),
             ("tcp_keepalive_time_ms", used.get_tcp_keepalive_time_ms().map(|time| time.to_string())),
@@ -167,7 +185,7 @@ mod tests {
             ("tcp_keepalive_probe_count", used.get_tcp_keepalive_probe_count().map(|count| count.to_string())),
             ("tcp_user_timeout_ms", used.get_tcp_user_timeout_ms().map(|timeout| timeout.to_string())),
             ("max_allowed_packet", used.get_max_allowed_packet().map(|bytes| bytes.to_string())),
-            ("stmt_cache_size", Some(used.get_stmt_cache_size().to_string())),
+            ("stmt_cache_size", Some(settings.statements.to_string())),
             ("secure_auth", Some(format!("`{}`", used.get_secure_auth()))),
             ("enable_cleartext_plugin", Some(format!("`{}`", used.get_enable_cleartext_plugin()))),
         ];

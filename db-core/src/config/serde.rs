@@ -27,6 +27,7 @@ struct WrittenBuilder {
     slow_transaction_ms: Option<u64>,
     #[serde(default)]
     commit_ledger: bool,
+    resolve_timeout_ms: Option<u64>,
 }
 
 impl Default for WrittenPolicy {
@@ -69,7 +70,8 @@ impl<'de> Deserialize<'de> for RetryPolicy {
     }
 }
 
-/// From a map: `url`, and what may be left out: `retry`, `lock_timeout_ms`, `slow_transaction_ms`, `commit_ledger`.
+/// From a map: `url`, and what may be left out: `retry`, `lock_timeout_ms`, `slow_transaction_ms`, `commit_ledger`,
+/// `resolve_timeout_ms`.
 ///
 /// ```
 /// # fn main() -> Result<(), serde_json::Error> {
@@ -81,13 +83,17 @@ impl<'de> Deserialize<'de> for RetryPolicy {
 /// The URL is looked at by [`connect`](DbBuilder::connect).
 impl<'de> Deserialize<'de> for DbBuilder {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let WrittenBuilder { url, retry, lock_timeout_ms, slow_transaction_ms, commit_ledger } = WrittenBuilder::deserialize(deserializer)?;
+        let WrittenBuilder { url, retry, lock_timeout_ms, slow_transaction_ms, commit_ledger, resolve_timeout_ms } =
+            WrittenBuilder::deserialize(deserializer)?;
         let mut builder = Db::builder(&url).retry(retry).commit_ledger(commit_ledger);
         if let Some(timeout) = lock_timeout_ms {
             builder = builder.lock_timeout(Duration::from_millis(timeout));
         }
         if let Some(threshold) = slow_transaction_ms {
             builder = builder.slow_transaction(Duration::from_millis(threshold));
+        }
+        if let Some(timeout) = resolve_timeout_ms {
+            builder = builder.resolve_timeout(Duration::from_millis(timeout));
         }
         Ok(builder)
     }
@@ -133,13 +139,14 @@ mod tests {
 
     #[test]
     fn a_builder_has_what_was_written() {
-        let text = r#"{"url":"mysql://u:hunter2@h/d","retry":{"max_attempts":5},"lock_timeout_ms":2000,"slow_transaction_ms":500,"commit_ledger":true}"#;
+        let text = r#"{"url":"mysql://u:hunter2@h/d","retry":{"max_attempts":5},"lock_timeout_ms":2000,"slow_transaction_ms":500,"commit_ledger":true,"resolve_timeout_ms":30000}"#;
         let written: DbBuilder = from_str(text).expect("a builder");
         let built = Db::builder("mysql://u:hunter2@h/d")
             .retry(RetryPolicy::default().max_attempts(5))
             .lock_timeout(Duration::from_secs(2))
             .slow_transaction(Duration::from_millis(500))
-            .commit_ledger(true);
+            .commit_ledger(true)
+            .resolve_timeout(Duration::from_secs(30));
         assert_eq!(format!("{written:?}"), format!("{built:?}"));
         assert!(!format!("{written:?}").contains("hunter2"));
     }

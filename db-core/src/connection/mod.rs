@@ -14,7 +14,7 @@ use mysql::{Conn, Row, Text};
 use crate::config::Settings;
 use crate::connection::response::{Reply, caught, garbled};
 use crate::connection::socket::Seen;
-use crate::connection::statement_cache::Texts;
+use crate::connection::statement_cache::StatementCache;
 use crate::error::classify;
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
@@ -65,7 +65,7 @@ pub(crate) struct Link {
     /// Reads end after a while, so that a reply may still be on its way when the next statement is sent.
     reads_time_out: bool,
     server: ServerFacts,
-    texts: Texts,
+    statements: StatementCache,
     /// Where the statements of a request are put together.
     joined: String,
 }
@@ -81,6 +81,8 @@ pub(crate) struct ServerFacts {
     /// Tells it from other servers that the same address may lead to.
     identity: String,
     galera: bool,
+    /// The plugin is there, whether or not it runs.
+    group_replication: bool,
     /// A member of a group that writes on several members.
     multi_primary: bool,
     read_only: bool,
@@ -95,7 +97,10 @@ impl ServerFacts {
                 "max_allowed_packet" => facts.max_allowed_packet = value.parse().unwrap_or_default(),
                 "wsrep_on" => facts.galera = on,
                 "read_only" | "super_read_only" | "innodb_read_only" => facts.read_only |= on,
-                "group_replication_single_primary_mode" => facts.multi_primary = !on,
+                "group_replication_single_primary_mode" => {
+                    facts.group_replication = true;
+                    facts.multi_primary = !on;
+                }
                 _ => {
                     facts.identity.push_str(&value);
                     facts.identity.push('/');
@@ -161,7 +166,7 @@ impl Link {
             unverified: false,
             reads_time_out: true,
             server: ServerFacts::default(),
-            texts: Texts::new(settings.options.get_stmt_cache_size()),
+            statements: StatementCache::new(settings.statements),
             joined: String::new(),
         };
         link.set_up().map_err(refused)?;
@@ -208,7 +213,7 @@ impl Link {
             Error::from(error)
         })?;
         self.serial = next_serial();
-        self.texts = Texts::new(settings.options.get_stmt_cache_size());
+        self.statements = StatementCache::new(settings.statements);
         Ok(())
     }
 
@@ -225,9 +230,9 @@ impl Link {
     }
 
     /// To prepare statements on.
-    pub(crate) fn prepared_mut(&mut self) -> mysql::Result<(&mut Conn, &mut Texts)> {
+    pub(crate) fn prepared_mut(&mut self) -> mysql::Result<(&mut Conn, &mut StatementCache)> {
         match &mut self.conn {
-            Some(conn) if self.known => Ok((conn, &mut self.texts)),
+            Some(conn) if self.known => Ok((conn, &mut self.statements)),
             _ => Err(mysql::Error::server_disconnected()),
         }
     }
@@ -249,6 +254,10 @@ impl Link {
     /// As it said when the connection was made.
     pub(crate) fn is_read_only(&self) -> bool {
         self.server.read_only
+    }
+
+    pub(crate) fn has_group_replication(&self) -> bool {
+        self.server.group_replication
     }
 
     pub(crate) fn is_galera(&self) -> bool {

@@ -1,4 +1,4 @@
-//! Whose prepared statement is this?
+//! Prepared statements, and the connection that each belongs to.
 //!
 //! A driver's `Statement` is a pair of numbers, the connection's id and the statement's. Servers start both anew when
 //! they restart, and two servers share them, so that another connection's statement can be executed in place of one's own.
@@ -36,6 +36,7 @@ pub(crate) fn prepare(link: &mut Link, sql: &str) -> mysql::Result<Statement> {
         let pair = (statement.connection_id(), statement.id());
         let owner = OWNERS.lock().entry(pair).or_insert((link.serial(), kind)).0;
         if owner == link.serial() {
+            link.prepared_mut()?.1.add_handle(statement.id());
             statement!("db_core.prepare", { db.query.text = events::text(sql), db_core.statement_id = statement.id() }, "prepare");
             return Ok(statement);
         }
@@ -46,14 +47,46 @@ pub(crate) fn prepare(link: &mut Link, sql: &str) -> mysql::Result<Statement> {
 
 /// The statement of this text, which is prepared unless it is known.
 fn prepared(link: &mut Link, sql: &str) -> mysql::Result<(Statement, StatementKind)> {
-    let (conn, texts) = link.prepared_mut()?;
-    if let Some(found) = texts.find(sql) {
-        return Ok(found);
+    let (_, statements) = link.prepared_mut()?;
+    match statements.find(sql) {
+        Some(found) => Ok(found),
+        None => newly_prepared(link, sql),
     }
+}
+
+fn newly_prepared(link: &mut Link, sql: &str) -> mysql::Result<(Statement, StatementKind)> {
+    let (conn, statements) = link.prepared_mut()?;
     let kind = kind::of(sql);
     let statement = conn.prep(sql)?;
-    texts.learn(sql, &statement, kind);
+    if let Some(evicted) = statements.add(sql, &statement, kind) {
+        conn.close(evicted)?;
+    }
     Ok((statement, kind))
+}
+
+/// Closes what is not to be kept, once its result is read.
+pub(crate) fn release(link: &mut Link) -> mysql::Result<()> {
+    let (conn, statements) = link.prepared_mut()?;
+    match statements.surplus() {
+        Some(surplus) => conn.close(surplus),
+        None => Ok(()),
+    }
+}
+
+/// Whether the server has executed nothing, since it could not prepare the statement again after a change of its tables.
+pub(crate) fn is_stale(error: &mysql::Error) -> bool {
+    const NEED_REPREPARE: u16 = 1615;
+    matches!(error, mysql::Error::MySqlError(error) if error.code == NEED_REPREPARE)
+}
+
+/// Prepares the statement anew. `None`: its text is not known.
+pub(crate) fn prepare_again(link: &mut Link, statement: &Statement) -> mysql::Result<Option<Statement>> {
+    let (conn, statements) = link.prepared_mut()?;
+    let Some((sql, closes)) = statements.forget(statement.id()) else { return Ok(None) };
+    if closes {
+        conn.close(statement.clone())?;
+    }
+    Ok(Some(newly_prepared(link, &sql)?.0))
 }
 
 /// The statement to execute, and its kind.
@@ -77,9 +110,8 @@ pub(crate) fn resolve<'s, S: AsStatement>(link: &mut Link, statement: &'s S) -> 
 pub(crate) fn close(link: &mut Link, statement: &Statement) -> mysql::Result<()> {
     match owner(statement) {
         Some((owner, _)) if owner == link.serial() => {
-            let (conn, texts) = link.prepared_mut()?;
-            texts.forget(statement.id());
-            conn.close(statement.clone())
+            let (conn, statements) = link.prepared_mut()?;
+            if statements.drop_handle(statement.id()) { conn.close(statement.clone()) } else { Ok(()) }
         }
         _ => Err(foreign().into()),
     }

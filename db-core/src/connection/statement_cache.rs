@@ -1,54 +1,95 @@
-//! Which texts has this connection prepared already?
+//! The statements that a connection has prepared.
 //!
-//! The driver keeps prepared statements too, and finds one again by parsing its text once more. That is a quarter of all that
-//! a short transaction costs the client. Here a text is found by comparing it.
+//! The driver has such a cache too, and finds a statement by parsing its text once more, which is a quarter of all that a short
+//! transaction costs the client. It is switched off; here a text is found by comparing it.
 
 use mysql::Statement;
 
 use crate::sql::kind::StatementKind;
 
-/// A longer list would take longer to go through than it saves.
-const MOST: usize = 32;
-
-pub(crate) struct Texts {
-    known: Vec<Text>,
-    /// How many texts the driver was asked to prepare.
-    asked: usize,
-    /// How many statements the driver keeps. Asked for one more, it closes the one that it was not asked for the longest.
-    kept: usize,
+pub(crate) struct StatementCache {
+    entries: Vec<Entry>,
+    /// How many statements are kept that only their texts refer to.
+    capacity: usize,
+    /// How many there are.
+    by_text: usize,
+    /// Counts the uses.
+    clock: u64,
 }
 
-struct Text {
+struct Entry {
     sql: Box<str>,
     statement: Statement,
     kind: StatementKind,
+    /// Times it was given to a caller who keeps it, and not closed since. While there are any, it is not evicted.
+    handles: u32,
+    /// When it was used last.
+    used: u64,
 }
 
-impl Texts {
-    /// Of a driver that keeps so many statements.
-    pub(crate) fn new(kept: usize) -> Self {
-        Self { known: Vec::new(), asked: 0, kept }
+impl StatementCache {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { entries: Vec::new(), capacity, by_text: 0, clock: 0 }
     }
 
-    pub(crate) fn find(&self, sql: &str) -> Option<(Statement, StatementKind)> {
-        let text = self.known.iter().find(|text| *text.sql == *sql)?;
-        Some((text.statement.clone(), text.kind))
+    pub(crate) fn find(&mut self, sql: &str) -> Option<(Statement, StatementKind)> {
+        let entry = self.entries.iter_mut().find(|entry| *entry.sql == *sql)?;
+        self.clock += 1;
+        entry.used = self.clock;
+        Some((entry.statement.clone(), entry.kind))
     }
 
-    /// The driver was asked to prepare a text that is not known here.
-    pub(crate) fn learn(&mut self, sql: &str, statement: &Statement, kind: StatementKind) {
-        self.asked += 1;
-        if self.asked > self.kept || self.known.len() == MOST {
-            // It may have closed any of them, but not the last.
-            self.known.clear();
+    /// Adds a statement, and returns the one that is to be closed for it.
+    pub(crate) fn add(&mut self, sql: &str, statement: &Statement, kind: StatementKind) -> Option<Statement> {
+        let evicted = if self.by_text >= self.capacity.max(1) { self.evict() } else { None };
+        self.clock += 1;
+        self.by_text += 1;
+        self.entries.push(Entry { sql: sql.into(), statement: statement.clone(), kind, handles: 0, used: self.clock });
+        evicted
+    }
+
+    /// The statement that must not be kept, now that it is executed. There is one only where none are kept by text.
+    pub(crate) fn surplus(&mut self) -> Option<Statement> {
+        if self.by_text > self.capacity { self.evict() } else { None }
+    }
+
+    /// Removes the statement that has not been used for the longest time.
+    fn evict(&mut self) -> Option<Statement> {
+        let by_text = self.entries.iter().enumerate().filter(|(_, entry)| entry.handles == 0);
+        let (oldest, _) = by_text.min_by_key(|(_, entry)| entry.used)?;
+        self.by_text -= 1;
+        Some(self.entries.swap_remove(oldest).statement)
+    }
+
+    /// A caller keeps the statement with this number.
+    pub(crate) fn add_handle(&mut self, statement: u32) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.statement.id() == statement) {
+            self.by_text -= usize::from(entry.handles == 0);
+            entry.handles += 1;
         }
-        if self.kept > 0 {
-            self.known.push(Text { sql: sql.into(), statement: statement.clone(), kind });
-        }
     }
 
-    /// The statement with this number is closed.
-    pub(crate) fn forget(&mut self, statement: u32) {
-        self.known.retain(|text| text.statement.id() != statement);
+    /// A caller closes the statement with this number. Whether it is to be closed on the server: another caller may keep it.
+    pub(crate) fn drop_handle(&mut self, statement: u32) -> bool {
+        let Some(at) = self.entries.iter().position(|entry| entry.statement.id() == statement) else { return true };
+        let handles = &mut self.entries[at].handles;
+        if *handles > 1 {
+            *handles -= 1;
+            return false;
+        }
+        self.by_text -= usize::from(*handles == 0);
+        self.entries.swap_remove(at);
+        true
+    }
+
+    /// Forgets the statement with this number, which the server cannot execute, unless a caller keeps it. Its text, and whether it is to
+    /// be closed.
+    pub(crate) fn forget(&mut self, statement: u32) -> Option<(Box<str>, bool)> {
+        let at = self.entries.iter().position(|entry| entry.statement.id() == statement)?;
+        if self.entries[at].handles > 0 {
+            return Some((self.entries[at].sql.clone(), false));
+        }
+        self.by_text -= 1;
+        Some((self.entries.swap_remove(at).sql, true))
     }
 }

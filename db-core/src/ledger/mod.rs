@@ -1,24 +1,32 @@
-//! The commit ledger: one row of this client's, in which each COMMIT leaves its mark.
+//! The recorder of commits: one row of the ledger, its position, and the connection that takes no row.
 
+#[cfg(test)]
+mod model;
 mod resolve;
 pub(crate) mod row;
+mod sweep;
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-pub(crate) use self::resolve::{Lost, Resolution};
+pub(crate) use self::resolve::{Evidence, Lost, Resolution};
 use self::row::Row;
 use crate::config::Settings;
-use crate::connection::{COMMIT, Link};
+use crate::connection::{COMMIT, Link, PacketError, ROLLBACK};
 use crate::telemetry::event::event;
-use crate::{ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
-/// Records the COMMITs of one session.
+/// The transaction, or every transaction of the server (`transaction_read_only`), is READ ONLY.
+const READ_ONLY_TRANSACTION: u16 = 1792;
+
+/// Records a client's COMMITs, if the settings say so.
 pub(crate) struct Recorder {
     settings: Arc<Settings>,
+    /// This client's row, once there is one.
     row: Option<Row>,
-    /// The connection, by its number, whose server is read-only and takes no row.
+    /// The connection, by its serial number, whose server takes no row: it is read-only.
     unrecorded: Option<u64>,
-    /// Where the compare-and-swap is put together.
+    /// The compare-and-swap to the target given out last. The memory is reused.
     statement: String,
 }
 
@@ -27,24 +35,25 @@ impl Recorder {
         Self { settings: Arc::clone(settings), row: None, unrecorded: None, statement: String::new() }
     }
 
-    /// Makes sure that this client has a row to record its COMMITs in.
+    /// Makes sure that there is a row this client may rely on, or that the server takes none. Mostly there is one already, and nothing is
+    /// sent. It leaves no transaction open, and no sentinel savepoint.
     pub(crate) fn enroll(&mut self, link: &mut Link) -> Result<()> {
         let Some(table) = &self.settings.ledger else { return Ok(()) };
-        if self.row.as_mut().is_some_and(Row::reliable) || self.unrecorded == Some(link.serial()) {
+        if self.row.as_mut().is_some_and(|row| row.reliable(link.identity())) || self.unrecorded == Some(link.serial()) {
             return Ok(());
         }
-        let row = Row::new(resolve::new_client());
-        match link.packet(&[&row.insert(table), COMMIT]).map_err(resolve::refused) {
+        let row = Row::new(new_client(), link.identity());
+        match link.packet(&[&row.insert(table), COMMIT]).map_err(refused) {
             Ok(_) => {
                 self.row = Some(row);
-                resolve::sweep(table, link);
+                sweep::sweep(table, link);
                 Ok(())
             }
-            Err(error) if error.kind() == ErrorKind::ReadOnlyServer || error.code() == Some(READ_ONLY_TRANSACTIONS) => {
-                // Nothing can be committed here, and nothing has to be recorded.
+            // Nothing can be committed here, and nothing has to be recorded.
+            Err(error) if error.kind() == ErrorKind::ReadOnlyServer || error.code() == Some(READ_ONLY_TRANSACTION) => {
                 self.row = None;
                 self.unrecorded = Some(link.serial());
-                Ok(())
+                link.packet(&[ROLLBACK]).map(drop).map_err(refused)
             }
             Err(error) => Err(match error.kind() {
                 ErrorKind::UnknownTable => {
@@ -56,7 +65,8 @@ impl Recorder {
         }
     }
 
-    /// A fresh target for the next COMMIT, if it is recorded. The compare-and-swap to it is then the [`statement`](Self::statement).
+    /// A target for a COMMIT that no other has had. [`statement`](Self::statement) is its compare-and-swap from then on. `None`: the COMMIT
+    /// is not recorded.
     pub(crate) fn next(&mut self) -> Option<u64> {
         let (table, row) = (self.settings.ledger.as_ref()?, self.row.as_mut()?);
         let target = row.target();
@@ -65,29 +75,45 @@ impl Recorder {
         Some(target)
     }
 
+    /// The statement that goes first in the COMMIT request.
     pub(crate) fn statement(&self) -> &str {
         &self.statement
     }
 
-    /// COMMIT succeeded, and with it the swap of so many rows.
+    /// COMMIT succeeded, and with it the compare-and-swap to this target, if there was one, which changed so many rows.
     pub(crate) fn committed(&mut self, target: Option<u64>, changed: u64) {
         let (Some(target), Some(row)) = (target, &mut self.row) else { return };
         if changed == 1 {
             row.holds(target);
         } else {
-            // Another program has deleted the row. The next transaction gets a new one.
             event!(warn, "db_core.ledger_row", { db_core.found = "deleted" }, "the row of the commit ledger was deleted while in use");
             self.row = None;
         }
     }
 
-    /// Creates the table.
+    /// The COMMIT request failed with an error of this kind, and nothing was committed.
+    pub(crate) fn refused(&mut self, kind: ErrorKind) {
+        // A server that has become read-only takes no compare-and-swap, and enrolling for a new row finds that out. Without it no
+        // transaction that may have written could end there.
+        if kind == ErrorKind::ReadOnlyServer {
+            self.row = None;
+        }
+    }
+
+    /// Creates the table, unless it exists.
     pub(crate) fn install(settings: &Settings, link: &mut Link) -> Result<()> {
         let table = Settings::table(&settings.options)?;
-        link.packet(&[&table.create()]).map_err(resolve::refused)?;
-        Ok(())
+        link.packet(&[&table.create()]).map(drop).map_err(refused)
     }
 }
 
-/// A server with `transaction_read_only = ON`.
-const READ_ONLY_TRANSACTIONS: u16 = 1792;
+/// A number that no other client has; if one had it, the key would refuse the row. What is drawn is drawn by every child of a fork(2)
+/// again, hence the process and the time.
+fn new_client() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    fastrand::u64(..) ^ (now.as_nanos() as u64) ^ (u64::from(std::process::id()) << 32)
+}
+
+fn refused(failed: PacketError) -> Error {
+    Error::seen(&failed.error)
+}

@@ -1,46 +1,53 @@
-//! Resolution of a COMMIT whose reply was lost.
+//! Resolution of a COMMIT: what the ledger's row says of an attempt whose outcome is not known.
 //!
-//! The row of the commit ledger is read under its lock, on a new connection. If it holds the attempt's target, the work is done. If it
-//! holds the base, the work is not done, but a late packet might still do it: so the base is swapped for a *fence*, a target that belongs
-//! to no work, and once that is committed the late packet's own compare-and-swap fails. A fence whose answer is lost is resolved like any
-//! other. Every step leaves what is true to be read from the row, so any of them can be repeated.
+//! The row is read under its lock, on a new connection. If it holds the attempt's target, the work is committed. If it holds the base, the
+//! work is not committed, but a late request might still commit it: so the base is swapped for a *fence*, a target that belongs to no work,
+//! and once that is committed the late request's own compare-and-swap fails. A fence whose reply is lost is resolved like any other
+//! COMMIT. If the row is missing or older than the base, the server is behind: it is read again. Every step leaves what is true to be read
+//! from the row, so any of them can be retried.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-use parking_lot::Mutex;
-
-use crate::connection::{COMMIT, Link, PacketError, ROLLBACK};
-use crate::ledger::Recorder;
-use crate::ledger::row::{Evidence, Judgement, Row, Table};
+use crate::Result;
+use crate::connection::{COMMIT, Link};
+use crate::ledger::row::{Judgement, Row, Table};
+use crate::ledger::{Recorder, refused};
 use crate::retry::pace::{Pace, pause};
 use crate::retry::policy::Failure;
 use crate::telemetry::event::event;
-use crate::{Error, Result};
 
 /// The old session may hold the row for as long as its COMMIT takes. The wait for it is cut in slices, so that a server that stops
-/// answering is noticed.
+/// replying is noticed.
 const LOCK_WAIT: &str = "SET innodb_lock_wait_timeout = 2";
 
-const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// A node of a cluster reads what every other has committed before.
+const GALERA_WAITS: &str = "SET SESSION wsrep_sync_wait = 3";
+const GROUP_WAITS: &str = "SET SESSION group_replication_consistency = 'BEFORE'";
 
-/// What became of a COMMIT.
+/// Why an attempt's outcome is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Evidence {
+    /// The reply to COMMIT was lost, or says nothing of the transaction.
+    ReplyLost,
+    /// The compare-and-swap was refused with 1690, so that this request stopped before COMMIT. But nobody else writes this row: either the
+    /// same request was executed before (a proxy has repeated it), or an attempt reported as not committed was committed, or the
+    /// server is behind.
+    Moved,
+}
+
+/// What became of an attempt to commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resolution {
     Committed,
     /// And it never will be.
     NotCommitted,
-    /// And why that is so.
+    /// Why, for the error's text. The row is not used again.
     Unknown(&'static str),
 }
 
-const NOT_READ: &str = "the row of the commit ledger could not be read in time";
-const UNEXPLAINED: &str = "the row of the commit ledger is gone, or holds a value that this client has not written";
-const EARLIER: &str =
-    "the row of the commit ledger says that an earlier attempt of this client was committed, which had been reported as failed";
-
-/// A session whose answer was lost.
-#[derive(Debug, Clone, Copy)]
+/// A session whose reply was lost.
+#[derive(Debug, Clone)]
 pub(crate) struct Lost {
+    /// Which server it was on: connection ids are a server's own.
+    server: String,
     connection: u32,
     port: Option<u16>,
     /// Connections that may still be spent on ending it. Whether that works does not matter to what is true.
@@ -49,32 +56,33 @@ pub(crate) struct Lost {
 
 impl Lost {
     pub(crate) fn of(link: &Link) -> Self {
-        Self { connection: link.conn().connection_id(), port: link.local_port(), tries: 3 }
+        Self { server: link.identity().into(), connection: link.conn().connection_id(), port: link.local_port(), tries: 3 }
     }
 
-    /// Ends the session, if it is there, so that its locks are free at once: a server that never hears of the loss keeps them for hours.
-    /// Numbers begin anew with the server, so the client's port has to match, too. `Err`: the link is of no use any more.
+    /// Ends the session, if it is there, so that its locks are free at once: a server that never notices the loss keeps them for hours.
+    /// Connection ids start again with the server, so the client's port has to match, too. `Err`: the link cannot be used any more.
     fn kill(&self, link: &mut Link) -> Result<()> {
         let Self { connection, port: Some(port), .. } = self else { return Ok(()) };
         let found = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id = {connection} AND host LIKE '%:{port}'");
         let killed = link.ask::<u64>(&found).and_then(|found| {
             if found == [1] {
                 link.packet(&[&format!("KILL {connection}")]).map_err(|failed| failed.error)?;
-                event!(debug, "db_core.kill", { db_core.connection_id = connection }, "ended the session whose answer was lost");
+                event!(debug, "db_core.kill", { db_core.connection_id = connection }, "ended the session whose reply was lost");
             }
             Ok(())
         });
         match killed {
-            // It may not be for this user to see, or may have ended meanwhile.
+            // This user may not see it, or it has ended meanwhile.
             Err(mysql::Error::MySqlError(_)) => Ok(()),
             killed => Ok(killed?),
         }
     }
 }
 
-/// Ends every session that may hold the row's lock.
+/// Ends every session on this server that may hold the row's lock.
 fn kill_all(lost: &mut Vec<Lost>, link: &mut Link) -> Result<()> {
-    while let Some(mut session) = lost.pop() {
+    while let Some(at) = lost.iter().rposition(|session| session.server == link.identity()) {
+        let mut session = lost.swap_remove(at);
         if let Err(error) = session.kill(link) {
             session.tries -= 1;
             if session.tries > 0 {
@@ -87,127 +95,119 @@ fn kill_all(lost: &mut Vec<Lost>, link: &mut Link) -> Result<()> {
 }
 
 impl Recorder {
-    /// Finds out, for as long as the policy allows.
-    pub(crate) fn resolve(&mut self, attempt: u64, lost: Option<Lost>) -> Resolution {
-        let (Some(table), Some(mut ledger)) = (self.settings.ledger.clone(), self.row.take()) else { return Resolution::Unknown(NOT_READ) };
-        // Patience is counted in time. Giving up leaves the caller not knowing, however few attempts the policy allows.
-        let mut pace = Pace::new(self.settings.retry.max_attempts(u32::MAX));
+    /// Finds out what became of the attempt with this target, for up to the settings' `resolve_timeout`.
+    ///
+    /// `lost`: the session that may still hold the row's lock. One that is known has to be rolled back before.
+    pub(crate) fn resolve(&mut self, target: u64, evidence: Evidence, lost: Option<Lost>) -> Resolution {
+        // Unless the outcome is found, this client's row is not used again: its next value would be said of two attempts.
+        let (Some(table), Some(mut row)) = (&self.settings.ledger, self.row.take()) else {
+            return Resolution::Unknown("the transaction was not recorded in the commit ledger");
+        };
+        // The limit is a time only. To give up leaves the caller not knowing, however few attempts the policy allows.
+        let mut pace = Pace::new(self.settings.retry.max_attempts(u32::MAX).max_elapsed(self.settings.resolve_timeout));
         let mut fences = Vec::new();
         let mut lost = Vec::from_iter(lost);
         loop {
-            let failure = match self.read_row(&table, &mut ledger, attempt, &mut fences, &mut lost) {
-                Ok(Judgement::Unexplained) => return Resolution::Unknown(UNEXPLAINED),
-                Ok(judgement) => {
-                    self.row = Some(ledger);
-                    return if judgement == Judgement::Committed { Resolution::Committed } else { Resolution::NotCommitted };
+            let read = Link::open_quick(&self.settings).and_then(|link| read_row(link, table, &mut row, target, &mut fences, &mut lost));
+            let resolution = match read {
+                Ok(Judgement::Committed) => Resolution::Committed,
+                Ok(Judgement::Open | Judgement::Fenced) => Resolution::NotCommitted,
+                Ok(Judgement::Earlier) => {
+                    event!(
+                        warn,
+                        "db_core.ledger_row",
+                        { db_core.found = "earlier" },
+                        "the row of the commit ledger names an attempt that had been reported as not committed"
+                    );
+                    return Resolution::Unknown(
+                        "the commit ledger says that an earlier attempt, which the server had reported as not committed, was committed",
+                    );
                 }
-                Err(error) => error,
+                // With 1690, this request did not commit. But if a proxy repeats requests, its first copy may have, before the row
+                // was changed: the value that would say so is gone.
+                Ok(Judgement::Foreign) => {
+                    event!(
+                        warn,
+                        "db_core.ledger_row",
+                        { db_core.found = "changed" },
+                        "the row of the commit ledger was changed by somebody else"
+                    );
+                    return Resolution::Unknown("the commit ledger's row was changed by somebody else");
+                }
+                Ok(Judgement::Behind) => {
+                    if let Some(delay) = pace.next(Failure::Unreachable, 0) {
+                        event!(
+                            debug,
+                            "db_core.resolve_behind",
+                            { db_core.delay = delay.as_secs_f64() },
+                            "the server has not applied the last commit yet"
+                        );
+                        pause(delay);
+                        continue;
+                    }
+                    event!(
+                        error,
+                        "db_core.lost_commits",
+                        { db_core.evidence = ?evidence },
+                        "the server lacks commits that had been acknowledged: a replica was promoted without them, or a backup restored"
+                    );
+                    return Resolution::Unknown(
+                        "this server lost acknowledged commits: the commit ledger's row is missing or older than the last commit",
+                    );
+                }
+                Err(error) => {
+                    event!(
+                        debug,
+                        "db_core.resolve_retry",
+                        { error.type = ?error.kind(), db.response.status_code = error.code().map(tracing::field::display) },
+                        "the commit ledger cannot be read yet"
+                    );
+                    // Not even an error that looks final is: a server that comes back may refuse logins for a moment.
+                    let Some(delay) = pace.next(Failure::Unreachable, 0) else {
+                        return Resolution::Unknown("the commit ledger could not be read in time");
+                    };
+                    pause(delay);
+                    continue;
+                }
             };
+            self.row = Some(row);
+            return resolution;
+        }
+    }
+}
+
+/// Reads the row under its lock, and puts a fence up if it says nothing yet.
+fn read_row(mut link: Link, table: &Table, row: &mut Row, attempt: u64, fences: &mut Vec<u64>, lost: &mut Vec<Lost>) -> Result<Judgement> {
+    kill_all(lost, &mut link)?;
+    // It will hold the row's lock: if it is lost as well, the next one must not wait for it.
+    lost.push(Lost::of(&link));
+    let settings: &[&str] = match () {
+        () if link.is_galera() => &[LOCK_WAIT, GALERA_WAITS],
+        () if link.has_group_replication() => &[LOCK_WAIT, GROUP_WAITS],
+        () => &[LOCK_WAIT],
+    };
+    link.packet(settings).map_err(refused)?;
+    let found = link.ask::<u64>(&row.lock(table))?.first().copied();
+    let judgement = row.judge(found, attempt, fences);
+    match (judgement, found) {
+        (Judgement::Committed | Judgement::Fenced, Some(value)) => row.holds(value),
+        (Judgement::Open, _) => {
+            let fence = row.target();
+            // Before it is sent: it may be committed although its reply is lost.
+            fences.push(fence);
+            let mut swap = String::new();
+            row.swap(table, fence, &mut swap);
+            link.packet(&[&swap, COMMIT]).map_err(refused)?;
+            row.holds(fence);
             event!(
-                debug,
-                "db_core.resolve_retry",
-                { error.type = ?failure.kind(), db.response.status_code = failure.code().map(tracing::field::display) },
-                "the commit ledger cannot be read yet"
+                info,
+                "db_core.fence",
+                { db_core.connection_id = link.conn().connection_id() },
+                "fenced the COMMIT off: if it still arrives, it is refused"
             );
-            // Not even an error that looks final is: a server that comes back may refuse logins for a moment.
-            match pace.next(Failure::Unreachable, 0) {
-                Some(delay) => pause(delay),
-                // The client is never used again: what its row says from now on would be said of two attempts.
-                None => return Resolution::Unknown(NOT_READ),
-            }
+            return Ok(Judgement::Fenced);
         }
+        _ => {}
     }
-
-    /// Reads the row under its lock, and puts a fence up if it says nothing yet.
-    fn read_row(&self, table: &Table, ledger: &mut Row, attempt: u64, fences: &mut Vec<u64>, lost: &mut Vec<Lost>) -> Result<Judgement> {
-        let mut link = Link::open_quick(&self.settings)?;
-        kill_all(lost, &mut link)?;
-        // It will hold the row's lock: if it is lost as well, the next one must not wait for it.
-        lost.push(Lost::of(&link));
-        link.packet(&[LOCK_WAIT]).map_err(refused)?;
-        let found = link.ask::<u64>(&ledger.lock(table))?.first().copied();
-        let judgement = ledger.judge(found, attempt, fences);
-        match (judgement, found) {
-            (Judgement::Committed | Judgement::Fenced, Some(value)) => ledger.holds(value),
-            (Judgement::Open, _) => {
-                let fence = ledger.target();
-                // Before it is sent: it may be committed although its answer is lost.
-                fences.push(fence);
-                let mut swap = String::new();
-                ledger.swap(table, fence, &mut swap);
-                link.packet(&[&swap, COMMIT]).map_err(refused)?;
-                ledger.holds(fence);
-                event!(
-                    info,
-                    "db_core.fence",
-                    { db_core.connection_id = link.conn().connection_id() },
-                    "fenced the COMMIT off: if it still arrives, it is refused"
-                );
-                return Ok(Judgement::Fenced);
-            }
-            _ => {}
-        }
-        Ok(judgement)
-    }
-
-    /// The compare-and-swap of the attempt with this target was refused (1690), and its transaction is rolled back: what does the row say?
-    /// `link`: the connection that was refused, if it can still be used.
-    pub(crate) fn explain(&mut self, target: u64, link: Option<&mut Link>) -> Resolution {
-        let (Some(table), Some(row)) = (&self.settings.ledger, &self.row) else { return Resolution::Unknown(NOT_READ) };
-        let found = link.and_then(|link| {
-            let found = link.ask::<u64>(&row.lock(table)).ok()?.first().copied();
-            link.packet(&[ROLLBACK]).ok()?;
-            Some(found)
-        });
-        let Some(found) = found else { return self.resolve(target, None) };
-        match row.evidence(found, target) {
-            Evidence::This => {
-                self.committed(Some(target), 1);
-                Resolution::Committed
-            }
-            Evidence::Earlier => {
-                self.row = None;
-                Resolution::Unknown(EARLIER)
-            }
-            Evidence::Behind => self.resolve(target, None),
-            Evidence::Foreign => {
-                event!(
-                    warn,
-                    "db_core.ledger_row",
-                    { db_core.found = "changed" },
-                    "the row of the commit ledger was changed by another program"
-                );
-                self.row = None;
-                Resolution::NotCommitted
-            }
-        }
-    }
-}
-
-/// A number that no other client has; if one had it, the key would refuse the row. What is drawn is drawn by every child of a fork(2)
-/// again, hence the process and the time.
-pub(super) fn new_client() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    fastrand::u64(..) ^ (now.as_nanos() as u64) ^ (u64::from(std::process::id()) << 32)
-}
-
-pub(super) fn refused(failed: PacketError) -> Error {
-    Error::seen(&failed.error)
-}
-
-/// Deletes rows of clients long gone. A failure does not matter.
-pub(super) fn sweep(table: &Table, link: &mut Link) {
-    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
-    {
-        let Some(mut last) = LAST.try_lock() else { return };
-        if last.is_some_and(|last| last.elapsed() < SWEEP_EVERY) {
-            return;
-        }
-        *last = Some(Instant::now());
-    }
-    let stale: Vec<u64> = link.ask(&table.stale()).unwrap_or_default();
-    let swept = stale.iter().filter(|&&client| link.packet(&[&table.delete(client), COMMIT]).is_ok()).count();
-    event!(debug, "db_core.sweep", { db_core.rows = swept }, "swept the commit ledger");
-    // The look at the table has begun a transaction, and its snapshot is not for the body that comes next.
-    drop(link.packet(&[ROLLBACK]));
+    Ok(judgement)
 }

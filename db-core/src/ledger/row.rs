@@ -1,15 +1,16 @@
-//! Which attempt to commit has won? Decided from numbers alone, by `Position`.
+//! One client's row of the ledger: its statements, and what its value says of an attempt to commit.
 //!
-//! Every COMMIT carries a compare-and-swap of one row, that of this client: from the *base*, the last value known to be
-//! committed, to a *target* that was never used before. Whatever races, one attempt at most can win from a base, and the value
-//! left behind names it. The rest of the protocol is in `resolve`.
+//! Every COMMIT carries a compare-and-swap of the client's row: from the *base*, the last value known to be committed, to a *target* that
+//! was never used before. At most one attempt can win from a base, and the value left behind names it. `resolve` has the rest of the
+//! protocol.
 
+use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-/// A row that nobody has changed for longer is swept by whoever opens a connection.
+/// A row that has not changed for longer is swept by any client that takes a row.
 const SWEPT_AFTER_DAYS: u32 = 7;
 
-/// A row that its own client has not changed for longer is not relied on: it may have been swept.
+/// A client does not rely on its row when it has not changed it for longer: the row may have been swept.
 const RELIED_ON_FOR: Duration = Duration::from_secs(12 * 3600);
 
 /// The largest number there is, and one more.
@@ -19,7 +20,7 @@ const OVERFLOW: &str = ", seq + 18446744073709551615 + 1) WHERE client = ";
 #[derive(Debug, Clone)]
 pub(crate) struct Table(String);
 
-/// What a client knows of its row. All that is decided is decided here; the model beside the tests runs this same code.
+/// What a client knows of its row. All decisions are made here, and the model runs this code.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Position {
     /// The last value known to be committed.
@@ -33,38 +34,33 @@ pub(crate) struct Position {
 pub(crate) struct Row {
     client: u64,
     position: Position,
+    /// The server that made the row. Another one may not have applied that yet: there the compare-and-swap would find no row, and raise
+    /// nothing.
+    server: String,
     /// The process that made the row. A child of fork(2) has the same memory, and must have another row.
     process: u32,
-    /// Not before this the row was changed last.
+    /// The row was not changed later than this.
     changed: Instant,
     /// When it was asked for last.
     asked: Instant,
 }
 
-/// What the row says when the compare-and-swap of an attempt was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Evidence {
-    /// The attempt's own target: it was committed before, by the same request sent twice.
-    This,
-    /// A target that was given out before it, of an attempt that was taken for not committed.
-    Earlier,
-    /// Less than what was committed: this server has not applied it yet.
-    Behind,
-    /// Nothing that this client has written.
-    Foreign,
-}
-
-/// What the row says of an attempt whose answer was lost.
+/// What the row says of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Judgement {
     /// It holds the attempt's target: committed.
     Committed,
     /// It holds the base: not committed so far. Only a fence makes that final.
     Open,
-    /// It holds a fence: not committed, and never will be.
+    /// It holds a fence: not committed, and it never will be.
     Fenced,
-    /// It is gone, or holds what nobody here has written.
-    Unexplained,
+    /// It is missing, or holds a value smaller than the base. Targets only grow, and the base was committed: this server has not applied
+    /// that commit yet, or has lost it. (Or the row was deleted, or the table restored from a backup.)
+    Behind,
+    /// It holds the target of an earlier attempt that was reported as not committed.
+    Earlier,
+    /// It holds a value that this client has never written.
+    Foreign,
 }
 
 impl Table {
@@ -81,27 +77,36 @@ impl Table {
         )
     }
 
-    /// Reads without locking; the rows found are deleted one by one, so that no live one is waited for.
-    pub(crate) fn stale(&self) -> String {
-        format!("SELECT client FROM {} WHERE touched < NOW() - INTERVAL {SWEPT_AFTER_DAYS} DAY LIMIT 100", self.0)
+    /// Locks stale rows that nobody else has locked, and returns their clients.
+    pub(crate) fn lock_stale(&self) -> String {
+        let table = &self.0;
+        format!("SELECT client FROM {table} WHERE touched < NOW() - INTERVAL {SWEPT_AFTER_DAYS} DAY LIMIT 100 FOR UPDATE SKIP LOCKED")
     }
 
-    pub(crate) fn delete(&self, client: u64) -> String {
-        format!("DELETE FROM {} WHERE client = {client} AND touched < NOW() - INTERVAL {SWEPT_AFTER_DAYS} DAY", self.0)
+    /// Deletes the rows of these clients, of which there is at least one.
+    pub(crate) fn delete(&self, clients: &[u64]) -> String {
+        let mut sql = format!("DELETE FROM {} WHERE client IN (", self.0);
+        for (at, client) in clients.iter().enumerate() {
+            let separator = if at == 0 { "" } else { ", " };
+            // Writing to a String does not fail.
+            let _ = write!(sql, "{separator}{client}");
+        }
+        sql.push(')');
+        sql
     }
 }
 
 impl Row {
-    /// A client nobody has been before.
-    pub(crate) fn new(client: u64) -> Self {
+    /// For a client that has not been there before.
+    pub(crate) fn new(client: u64, server: &str) -> Self {
         let now = Instant::now();
-        Self { client, position: Position::new(), process: std::process::id(), changed: now, asked: now }
+        Self { client, position: Position::new(), server: server.into(), process: std::process::id(), changed: now, asked: now }
     }
 
-    /// Whether the row can be taken to be there, and to be this process's alone.
-    pub(crate) fn reliable(&mut self) -> bool {
+    /// Whether the row can be taken to be there, on this server, and to belong to this process alone.
+    pub(crate) fn reliable(&mut self, server: &str) -> bool {
         self.asked = Instant::now();
-        self.process == std::process::id() && self.asked.duration_since(self.changed) < RELIED_ON_FOR
+        self.server == server && self.process == std::process::id() && self.asked.duration_since(self.changed) < RELIED_ON_FOR
     }
 
     pub(crate) fn insert(&self, table: &Table) -> String {
@@ -112,10 +117,10 @@ impl Row {
         format!("SELECT seq FROM {} WHERE client = {} FOR UPDATE", table.0, self.client)
     }
 
-    /// The compare-and-swap. Where the row holds another value than the base, the sum overflows and raises 1690: that ends the packet
+    /// The compare-and-swap. Where the row holds another value than the base, the sum overflows and raises 1690: that ends the request
     /// before its COMMIT, on every server and in every `sql_mode`.
     ///
-    /// Of the forms that do so it is the one that costs the server least. A condition on the row beside its key makes the packet take
+    /// Of the forms that do so it is the one that costs the server least. A condition on the row beside its key makes the request take
     /// 1.03 times as long on MariaDB, and 1.05 on MySQL; a key of 16 bytes in place of a number the same again; a subquery of two rows where
     /// one may be, which raises 1242, 1.3 and 1.1 times.
     pub(crate) fn swap(&self, table: &Table, target: u64, sql: &mut String) {
@@ -124,7 +129,7 @@ impl Row {
         for part in ["UPDATE ", &table.0, " SET seq = IF(seq = "] {
             sql.push_str(part);
         }
-        sql.push_str(number.format(position.base));
+        sql.push_str(number.format(position.base()));
         sql.push_str(", ");
         sql.push_str(number.format(target));
         sql.push_str(OVERFLOW);
@@ -140,10 +145,6 @@ impl Row {
         self.changed = self.asked;
     }
 
-    pub(crate) fn evidence(&self, found: Option<u64>, attempt: u64) -> Evidence {
-        self.position.evidence(found, attempt)
-    }
-
     pub(crate) fn judge(&self, found: Option<u64>, attempt: u64, fences: &[u64]) -> Judgement {
         self.position.judge(found, attempt, fences)
     }
@@ -153,6 +154,10 @@ impl Position {
     /// Of a row that has just been made.
     pub(crate) fn new() -> Self {
         Self { base: 0, last: 0 }
+    }
+
+    pub(crate) fn base(&self) -> u64 {
+        self.base
     }
 
     /// A value that no attempt of this client has used, whether it was sent or not.
@@ -166,29 +171,18 @@ impl Position {
         self.base = value;
     }
 
-    /// What a row says that did not hold the base.
-    pub(crate) fn evidence(&self, found: Option<u64>, attempt: u64) -> Evidence {
-        match found {
-            Some(value) if value == attempt => Evidence::This,
-            Some(value) if value < self.base => Evidence::Behind,
-            Some(value) if value <= self.last => Evidence::Earlier,
-            _ => Evidence::Foreign,
-        }
-    }
-
     /// What the row says of the attempt with this target, after fences that may or may not have been committed.
     pub(crate) fn judge(&self, found: Option<u64>, attempt: u64, fences: &[u64]) -> Judgement {
         match found {
             Some(value) if value == attempt => Judgement::Committed,
             Some(value) if value == self.base => Judgement::Open,
             Some(value) if fences.contains(&value) => Judgement::Fenced,
-            _ => Judgement::Unexplained,
+            Some(value) if value > self.last => Judgement::Foreign,
+            Some(value) if value > self.base => Judgement::Earlier,
+            _ => Judgement::Behind,
         }
     }
 }
-
-#[cfg(test)]
-mod model;
 
 #[cfg(test)]
 mod tests {
@@ -196,34 +190,36 @@ mod tests {
 
     #[test]
     fn the_row_names_the_attempt_that_won() {
-        let mut ledger = Row::new(7);
-        let first = ledger.target();
-        ledger.holds(first);
-        let (attempt, fence, other_fence) = (ledger.target(), ledger.target(), ledger.target());
+        let mut row = Row::new(7, "a");
+        let first = row.target();
+        row.holds(first);
+        let (refused, attempt, fence, other_fence) = (row.target(), row.target(), row.target(), row.target());
         let fences = [fence, other_fence];
         for (found, expected) in [
             (Some(attempt), Judgement::Committed),
             (Some(first), Judgement::Open),
             (Some(fence), Judgement::Fenced),
             (Some(other_fence), Judgement::Fenced),
-            (Some(0), Judgement::Unexplained),
-            (Some(99), Judgement::Unexplained),
-            (None, Judgement::Unexplained),
+            (Some(refused), Judgement::Earlier),
+            (Some(0), Judgement::Behind),
+            (None, Judgement::Behind),
+            (Some(other_fence + 1), Judgement::Foreign),
+            (Some(u64::MAX), Judgement::Foreign),
         ] {
-            assert_eq!(ledger.judge(found, attempt, &fences), expected, "{found:?}");
+            assert_eq!(row.judge(found, attempt, &fences), expected, "{found:?}");
         }
     }
 
     #[test]
     fn no_target_is_ever_used_twice() {
-        let mut ledger = Row::new(7);
+        let mut row = Row::new(7, "a");
         let mut used = vec![0];
         for round in 0..100 {
-            let target = ledger.target();
+            let target = row.target();
             assert!(!used.contains(&target));
             used.push(target);
             if round % 3 == 0 {
-                ledger.holds(target);
+                row.holds(target);
             }
         }
     }
@@ -231,8 +227,8 @@ mod tests {
     #[test]
     fn a_database_name_cannot_leave_its_quotes() {
         assert_eq!(
-            Table::within("a`; DROP TABLE b").delete(0).split(" WHERE").next(),
-            Some("DELETE FROM `a``; DROP TABLE b`.db_core_ledger")
+            Table::within("a`; DROP TABLE b").delete(&[1, 2]),
+            "DELETE FROM `a``; DROP TABLE b`.db_core_ledger WHERE client IN (1, 2)"
         );
     }
 }

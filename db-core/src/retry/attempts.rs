@@ -1,6 +1,6 @@
 //! The attempts under way on this thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use crate::error::kind::ErrorKind;
 use crate::retry::policy::Attempt;
@@ -32,6 +32,7 @@ struct Running {
 }
 
 thread_local! {
+    static ERRORS_SPENT: Cell<bool> = const { Cell::new(false) };
     static RUNNING: RefCell<Vec<Running>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -75,9 +76,16 @@ pub(crate) fn spend_all() {
     with(|running| running.iter_mut().for_each(|running| running.spent = true));
 }
 
-/// Whether some of the work of the innermost attempt may be in a database.
+/// Whether an error that is made now follows on work that may be in a database: of the innermost attempt, or of the transaction that
+/// is open.
 pub(crate) fn is_spent() -> bool {
-    with(|running| running.last().is_some_and(|running| running.spent)).unwrap_or_default()
+    ERRORS_SPENT.try_with(Cell::get).unwrap_or_default()
+        || with(|running| running.last().is_some_and(|running| running.spent)).unwrap_or_default()
+}
+
+/// The transaction that is open on this thread has met an error after something of it may have been committed; or it is over.
+pub(crate) fn mark_errors_spent(spent: bool) {
+    let _ = ERRORS_SPENT.try_with(|cell| cell.set(spent));
 }
 
 /// The body of the innermost attempt asks for another one.

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::connection::{COMMIT, Link, PacketError, ROLLBACK};
 use crate::error::classify::{self, CommitVerdict};
-use crate::ledger::{Lost, Resolution};
+use crate::ledger::{Evidence, Lost, Resolution};
+use crate::retry::attempts;
 use crate::session::{Session, sentinel};
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
@@ -77,6 +78,9 @@ impl Session {
         };
         self.settle();
         self.state.open = false;
+        if self.state.may_have_committed() {
+            attempts::mark_errors_spent(false);
+        }
         self.reset_if_changed();
         ended
     }
@@ -179,6 +183,7 @@ impl Session {
         }
         if stopped_before || sent <= commit || classify::was_not_sent(&error) {
             let cause = self.mark(Error::seen(&error));
+            self.recorder.refused(verdict.kind);
             self.state.met(error);
             self.state.abort(cause.clone());
             return Err(cause.and_rollback(self.roll_back()));
@@ -216,7 +221,7 @@ impl Session {
         }
         let Some(target) = target else { return Err(self.unknown(Error::classified(&error, ErrorKind::CommitUnknown, false))) };
         let began = Instant::now();
-        let resolution = self.recorder.resolve(target, lost);
+        let resolution = self.recorder.resolve(target, Evidence::ReplyLost, lost);
         self.resolving = began.elapsed();
         match resolution {
             Resolution::Committed => {
@@ -236,16 +241,19 @@ impl Session {
 
     /// The ledger's row does not hold what this client believes: that is evidence, and has to be read.
     fn swap_refused(&mut self, target: u64, error: &mysql::Error) -> Result<()> {
+        let lost = self.link.as_ref().map(Lost::of);
         let failure = self.roll_back();
-        match self.recorder.explain(target, self.link.as_mut()) {
+        let lost = lost.filter(|_| failure.is_some());
+        let began = Instant::now();
+        let resolution = self.recorder.resolve(target, Evidence::Moved, lost);
+        self.resolving = began.elapsed();
+        match resolution {
             Resolution::Committed => {
                 self.state.committed = true;
                 Ok(())
             }
             Resolution::NotCommitted => {
-                let cause = self.mark(Error::seen(error).transient(true)).hint(
-                    "the row of the commit ledger was changed by another program (restored from a backup?); a new row is used from now on",
-                );
+                let cause = self.mark(Error::seen(error).transient(true)).hint("the server had not applied this client's last commit yet");
                 self.state.abort(cause.clone());
                 Err(cause.and_rollback(failure))
             }

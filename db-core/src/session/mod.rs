@@ -127,9 +127,7 @@ impl Session {
         params: Params,
         raw: bool,
     ) -> mysql::Result<QueryResult<'_, '_, '_, Binary>> {
-        if self.state.statements == 0 {
-            self.state.resend.keep(&params);
-        }
+        self.state.resend.keep(&params);
         let mut params = Some(params);
         self.execute(raw, move |link, state| {
             let (statement, kind) = prepared::resolve(link, statement)?;
@@ -172,6 +170,47 @@ impl Session {
         self.execute(false, move |link, _| prepared::close(link, statement))
     }
 
+    /// Executes a prepared statement that the server could not prepare again: it executed nothing.
+    fn exec_again<S: AsStatement>(&mut self, statement: &S, params: Params) -> mysql::Result<QueryResult<'_, '_, '_, Binary>> {
+        let mut params = Some(params);
+        self.execute(false, move |link, state| {
+            let (stale, kind) = prepared::resolve(link, statement)?;
+            let fresh = prepared::prepare_again(link, &stale)?;
+            admit(link, state, kind, false)?;
+            let params = params.take().ok_or_else(mysql::Error::server_disconnected)?;
+            link.conn_mut()?.exec_iter(fresh.as_ref().unwrap_or(&stale), params)
+        })
+    }
+
+    /// As [`fold`](Self::fold), of a prepared statement.
+    pub(crate) fn fold_prepared<S: AsStatement, U>(
+        &mut self,
+        statement: &S,
+        params: Params,
+        init: U,
+        step: impl FnMut(U, Row) -> mysql::Result<U>,
+    ) -> mysql::Result<U> {
+        // Of the two results at most one is read.
+        let mut fold = Some((init, step));
+        let mut read_once = |result: QueryResult<'_, '_, '_, Binary>| {
+            let (init, step) = fold.take().ok_or_else(mysql::Error::server_disconnected)?;
+            read_all(result, init, step)
+        };
+        let read = match self.exec(statement, params, false).map(&mut read_once) {
+            Ok(read) => read,
+            Err(error) => match self.state.resend.again() {
+                Some(params) if prepared::is_stale(&error) => read_once(self.exec_again(statement, params)?),
+                _ => return Err(error),
+            },
+        };
+        let folded = self.folded(read);
+        if let Some(link) = self.fresh.as_mut().or(self.link.as_mut()) {
+            // A failure is met again by whoever comes next.
+            drop(prepared::release(link));
+        }
+        folded
+    }
+
     /// Folds the rows of the first result, and reads all that follows for the errors in it.
     ///
     /// A panic of `step` does not keep the rest from being read: it goes on once all errors are known.
@@ -185,6 +224,11 @@ impl Session {
             Ok(result) => read_all(result, init, step),
             Err(error) => return Err(error),
         };
+        self.folded(read)
+    }
+
+    /// What became of a result, all of which was read.
+    fn folded<U>(&mut self, read: mysql::Result<Folded<U>>) -> mysql::Result<U> {
         let read = read.map_err(|error| self.state.met(error))?;
         self.notice_session_change();
         match read {
@@ -208,7 +252,7 @@ impl Session {
     /// did, if it was executed at all, went with its session, and there was nothing else to lose.
     fn execute<'s, R: 's>(&'s mut self, raw: bool, mut run: impl FnMut(&'s mut Link, &mut State) -> mysql::Result<R>) -> mysql::Result<R> {
         self.settle();
-        let Self { settings, counters, link, fresh, state, faulted, .. } = self;
+        let Self { settings, counters, link, fresh, state, recorder, faulted, .. } = self;
         if let Some(cause) = state.cause() {
             return Err(cause.clone().into());
         }
@@ -234,8 +278,9 @@ impl Session {
             "the first statement of a transaction met a closed connection, and is sent again on a new one"
         );
         state.start_over();
-        let again = Link::open(settings).map_err(mysql::Error::from).and_then(|opened| {
+        let again = Link::open(settings).map_err(mysql::Error::from).and_then(|mut opened| {
             span::opened(settings, counters, opened.conn());
+            recorder.enroll(&mut opened)?;
             attempt(fresh.insert(opened), state, raw, &mut run)
         });
         again.map_err(|error| state.met(error))

@@ -5,6 +5,7 @@
 use std::thread::{self, ThreadId};
 
 use crate::error::classify::{self, After};
+use crate::retry::attempts;
 use crate::session::resend::Resend;
 use crate::session::sentinel::{self, Sentinel};
 use crate::sql::kind::{Effect, StatementKind};
@@ -189,14 +190,14 @@ impl State {
         self.session_changed |= kind.session;
     }
 
-    /// Keeps what an error says about the transaction, and returns the error that its reader is to see: one that is met once
-    /// something may have been committed does not invite another try.
+    /// Keeps what an error says about the transaction. One that is met once something may have been committed does not invite its
+    /// reader to try again.
     pub(super) fn met(&mut self, error: mysql::Error) -> mysql::Error {
         self.note(&error);
-        if !self.may_have_committed() || Error::carried_by(&error).is_some() {
-            return error;
+        if self.may_have_committed() {
+            attempts::mark_errors_spent(true);
         }
-        Error::seen(&error).committed().into()
+        error
     }
 
     fn note(&mut self, error: &mysql::Error) {

@@ -352,7 +352,7 @@ impl<'s> Reader<'s> {
     /// Where the text is read behind this word.
     #[inline]
     fn word(&mut self, word: Word<'_>, place: Place) -> Place {
-        self.into_file();
+        self.stored_elsewhere();
         let mut place = place;
         match word.key {
             UPDATE | SHARE if self.before == FOR => self.locks = true,
@@ -399,7 +399,7 @@ impl<'s> Reader<'s> {
 
     /// A name in quotes.
     fn name(&mut self, place: Place) {
-        self.into_file();
+        self.stored_elsewhere();
         if self.calls(place) && self.lexer.opens().is_some() {
             self.called(Call::Unknown);
         }
@@ -422,7 +422,7 @@ impl<'s> Reader<'s> {
     }
 
     /// What follows INTO and is no variable: OUTFILE, DUMPFILE, or a variable of a stored procedure.
-    fn into_file(&mut self) {
+    fn stored_elsewhere(&mut self) {
         if self.before == INTO && self.kind.effect == Effect::Reads {
             self.kind.session = true;
             self.at_least(Effect::Writes);

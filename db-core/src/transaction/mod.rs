@@ -1,5 +1,6 @@
 //! `Scope` and `Transaction`: what a transaction starts from, and one that is open.
 
+mod conversion;
 pub(crate) mod hooks;
 mod queryable;
 pub(crate) mod retry_loop;

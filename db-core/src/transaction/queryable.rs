@@ -6,6 +6,7 @@
 use mysql::prelude::{AsStatement, FromRow, Queryable};
 use mysql::{Binary, FromRowError, Params, QueryResult, Row, Statement, Text, from_row_opt};
 
+use crate::transaction::conversion::converted;
 use crate::{Error, Result, Transaction};
 
 type Converted<T> = std::result::Result<T, FromRowError>;
@@ -22,14 +23,13 @@ impl Transaction<'_> {
         init: U,
         step: impl FnMut(U, Row) -> mysql::Result<U>,
     ) -> mysql::Result<U> {
-        let params = params.into();
-        self.session().fold(|session| session.exec(&statement, params, false), init, step)
+        self.session().fold_prepared(&statement, params.into(), init, step)
     }
 }
 
 /// A step that converts each row, and refuses one that does not convert.
 fn each<T: FromRow, U>(mut f: impl FnMut(U, T) -> U) -> impl FnMut(U, Row) -> mysql::Result<U> {
-    move |so_far, row| Ok(f(so_far, from_row_opt(row)?))
+    move |so_far, row| Ok(f(so_far, converted(row)?))
 }
 
 /// A step that hands each row on, converted or not.
@@ -63,7 +63,7 @@ impl Queryable for Transaction<'_> {
     }
 
     fn query_first<T: FromRow, Q: AsRef<str>>(&mut self, query: Q) -> mysql::Result<Option<T>> {
-        Ok(self.fold_text(query, None, first)?.map(from_row_opt).transpose()?)
+        self.fold_text(query, None, first)?.map(converted).transpose()
     }
 
     fn query_first_opt<T: FromRow, Q: AsRef<str>>(&mut self, query: Q) -> mysql::Result<Option<Converted<T>>> {
@@ -120,7 +120,7 @@ impl Queryable for Transaction<'_> {
     }
 
     fn exec_first<T: FromRow, S: AsStatement, P: Into<Params>>(&mut self, stmt: S, params: P) -> mysql::Result<Option<T>> {
-        Ok(self.fold_binary(stmt, params, None, first)?.map(from_row_opt).transpose()?)
+        self.fold_binary(stmt, params, None, first)?.map(converted).transpose()
     }
 
     fn exec_first_opt<T: FromRow, S: AsStatement, P: Into<Params>>(&mut self, stmt: S, params: P) -> mysql::Result<Option<Converted<T>>> {
