@@ -3,16 +3,14 @@
 #![cfg(any(feature = "rustls", feature = "native-tls"))]
 #![allow(clippy::unwrap_used, reason = "tests panic when something is not as it should be")]
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use db_core::mysql::SslOpts;
 use db_core::prelude::*;
-use db_testkit::Server;
-use tests::{Bank, bank_on, deposit, quick, relay};
+use db_testkit::{Action, Fault, FaultProxy, Point, Server};
+use tests::{Bank, bank_on, deposit, quick};
 
 /// A bank whose server takes no connection without TLS, and a database that has one with it.
 fn secure_bank() -> (Bank, Db) {
@@ -87,15 +85,15 @@ fn a_server_that_was_restarted_is_found_again() {
 #[test]
 fn a_transaction_that_is_cut_is_run_again() {
     let (bank, _) = secure_bank();
-    let relay = Relay::before(bank.server.address());
-    let db = Db::builder(&relay.url(&url(&bank))).retry(quick()).connect().unwrap();
+    let proxy = opaque(&bank);
+    let db = Db::builder(&proxy.url(&url(&bank)).unwrap()).retry(quick()).connect().unwrap();
     let mut runs = 0;
     db.retry(&quick(), |_| {
         runs += 1;
         db.transaction(|tx| {
             deposit(tx, 1, 1)?;
             if runs == 1 {
-                relay.lose_the_next_answer();
+                lose_the_next_reply(&proxy);
             }
             deposit(tx, 2, 1)
         })
@@ -108,12 +106,12 @@ fn a_transaction_that_is_cut_is_run_again() {
 fn a_commit_whose_answer_is_lost_is_resolved_by_the_ledger() {
     let (bank, db) = secure_bank();
     db.install_ledger().unwrap();
-    let relay = Relay::before(bank.server.address());
-    let open = |ledger| Db::builder(&relay.url(&url(&bank))).retry(quick()).commit_ledger(ledger).connect().unwrap();
+    let proxy = opaque(&bank);
+    let open = |ledger| Db::builder(&proxy.url(&url(&bank)).unwrap()).retry(quick()).commit_ledger(ledger).connect().unwrap();
     let losing = |db: &Db| {
         db.transaction(|tx| {
             deposit(tx, 1, 1)?;
-            relay.lose_the_next_answer();
+            lose_the_next_reply(&proxy);
             Ok::<_, db_core::Error>(())
         })
     };
@@ -130,12 +128,12 @@ fn a_server_that_nobody_vouches_for_is_refused_and_not_tried_again() {
     let no_ca = format!("{}?danger_skip_domain_validation=false", bank.server.url());
     let no_file = format!("{}?root_cert_path=/nonexistent", bank.server.url());
     // The certificate is for 127.0.0.1, where the server listens.
-    let relay = Relay::on("127.0.0.2:0", bank.server.address());
+    let proxy = FaultProxy::builder(bank.server.address()).opaque().ip(Ipv4Addr::new(127, 0, 0, 2)).start().unwrap();
     let urls = [
         ("another authority", wrong.clone()),
         ("the world's authorities", no_ca),
         ("no such file", no_file),
-        ("another name", relay.url(&url(&bank))),
+        ("another name", proxy.url(&url(&bank)).unwrap()),
     ];
     for (what, url) in urls {
         let began = Instant::now();
@@ -158,30 +156,11 @@ fn a_server_without_tls_is_refused_where_tls_is_asked_for() {
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::ConnectFailed, false), "{error}");
 }
 
-/// A relay that cannot read what it passes on, and can lose the next answer.
-struct Relay {
-    address: SocketAddr,
-    lose: Arc<AtomicBool>,
+/// A proxy that TLS passes through.
+fn opaque(bank: &Bank) -> FaultProxy {
+    FaultProxy::builder(bank.server.address()).opaque().start().unwrap()
 }
 
-impl Relay {
-    fn before(server: SocketAddr) -> Self {
-        Self::on("127.0.0.1:0", server)
-    }
-
-    fn on(address: &str, server: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
-        let address = listener.local_addr().unwrap();
-        let lose = relay(move || Ok(listener.accept()?.0), move || TcpStream::connect(server));
-        Self { address, lose }
-    }
-
-    fn url(&self, url: &str) -> String {
-        let (_, path) = url.split_once("/test").unwrap();
-        format!("mysql://root@{}/test{path}", self.address)
-    }
-
-    fn lose_the_next_answer(&self) {
-        self.lose.store(true, Ordering::SeqCst);
-    }
+fn lose_the_next_reply(proxy: &FaultProxy) {
+    proxy.inject(Fault::new(Point::AfterRequest, Action::Fin));
 }

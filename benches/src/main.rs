@@ -1,12 +1,11 @@
 //! `db-core` beside what a program would use instead, measured in one run.
 //!
 //! `cargo xtask bench` installs what is needed and runs this. In reading order: [`work`] is what is done, [`peer`] and [`peers`] who does
-//! it, [`site`] and [`line`] the server and the way to it, [`grid`], [`steady`] and [`stats`] how figures are compared; [`parts`] are the
+//! it, [`site`] the server and the way to it, [`grid`], [`steady`] and [`stats`] how figures are compared; [`parts`] are the
 //! questions, and [`report`] what the reader gets.
 
 mod error;
 mod grid;
-mod line;
 mod parts;
 mod peer;
 mod peers;

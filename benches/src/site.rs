@@ -4,12 +4,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use db_core::Db;
-use db_testkit::{Flavor, Server};
+use db_testkit::{FaultProxy, Flavor, Server};
 use mysql::Conn;
 use mysql::prelude::Queryable;
 
 use crate::error::{Error, Result};
-use crate::line::Line;
 use crate::work::{ROWS_PER_SESSION, SESSIONS, TABLE};
 
 /// How long a killed session may take to be gone.
@@ -54,8 +53,9 @@ impl Site {
         format!("{} {version}", self.server.flavor())
     }
 
-    pub(crate) fn line(&self, delay: Duration) -> Result<Line> {
-        Line::start(self.server.address(), delay)
+    /// A proxy before the server that reads nothing: what each peer sends passes as it is.
+    pub(crate) fn proxy(&self, latency: Duration) -> Result<FaultProxy> {
+        Ok(FaultProxy::builder(self.server.address()).opaque().latency(latency).start()?)
     }
 
     pub(crate) fn admin(&self) -> Result<Admin> {

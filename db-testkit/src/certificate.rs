@@ -1,6 +1,7 @@
-//! Where does a server's TLS certificate come from?
+//! The TLS certificate of a server.
 //!
-//! From an authority that is made for this server alone, and forgotten: nobody else can make another certificate that its clients trust.
+//! It is signed by an authority that is made for this server alone and whose key is discarded: no other certificate that its clients
+//! trust can be made.
 
 use std::ffi::OsString;
 use std::fs;

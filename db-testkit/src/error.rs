@@ -1,4 +1,4 @@
-//! What can go wrong with a throwaway server or a proxy?
+//! Errors of servers, clusters and proxies.
 
 use std::fmt;
 use std::io;
@@ -27,6 +27,25 @@ pub enum Error {
     /// `DB_TESTKIT_SERVER` names no known server.
     #[error("DB_TESTKIT_SERVER={0:?} is unknown: set it to \"mariadb\" or \"mysql\"")]
     UnknownFlavor(String),
+    /// A package that a cluster or a proxy needs is not on this machine.
+    #[error("{what} is missing on this machine: {cure}")]
+    Missing {
+        /// What was looked for.
+        what: String,
+        /// What to install.
+        cure: String,
+    },
+    /// The operation is not possible here.
+    #[error("not possible here: {0}")]
+    Unsupported(String),
+    /// A cluster did not reach the state that was waited for.
+    #[error("the cluster did not settle within {waited:?}: {last}")]
+    NotSettled {
+        /// How long it was given.
+        waited: Duration,
+        /// What was missing in the end.
+        last: String,
+    },
     /// The server could not initialise a data directory.
     #[error("{flavor} could not initialise a data directory ({status}); its log ends:\n{log}")]
     Initialize {
@@ -37,16 +56,16 @@ pub enum Error {
         /// The end of what it wrote.
         log: String,
     },
-    /// The server process ended before it answered a query.
-    #[error("the server ended ({status}) before it answered a query; its log ends:\n{log}")]
+    /// The server process ended before it replied to a query.
+    #[error("the server ended ({status}) before it replied to a query; its log ends:\n{log}")]
     Exited {
         /// How the process ended.
         status: ExitStatus,
         /// The end of the server log.
         log: String,
     },
-    /// The server did not answer a query in time.
-    #[error("the server answered no query within {waited:?} (last: {last}); its log ends:\n{log}")]
+    /// The server did not reply to a query in time.
+    #[error("the server replied to no query within {waited:?} (last: {last}); its log ends:\n{log}")]
     NotReady {
         /// How long it was given.
         waited: Duration,
@@ -75,7 +94,7 @@ pub enum Error {
     Io {
         /// What was being done.
         doing: String,
-        /// What the system answered.
+        /// What the system reported.
         source: io::Error,
     },
     /// The server refused a statement or a connection of the kit's own.

@@ -1,7 +1,7 @@
-//! A throwaway MariaDB or MySQL server, and a proxy that breaks connections at a named point.
+//! Private MariaDB and MySQL servers and clusters for tests, and a proxy that breaks connections at a named point.
 //!
-//! Code that talks to a database is correct when it is correct on the day the server dies between
-//! a COMMIT and its reply. This crate makes such days repeatable:
+//! Code that talks to a database must be correct even if the server dies between a COMMIT and its reply. This crate makes
+//! such failures repeatable:
 //!
 //! ```
 //! use db_testkit::{Action, Fault, Point, Server};
@@ -21,40 +21,53 @@
 //! # Ok(()) }
 //! ```
 //!
-//! In reading order:
-//!
-//! - [`Server`]: a private server on a loopback port, with a database of its own, that can be killed,
+//! - [`Server`]: a private server on a loopback port, with an empty database, that can be killed,
 //!   paused and restarted. Which one is started is chosen by [`Flavor`].
 //! - [`FaultProxy`]: a proxy before a server. A [`Fault`] is an [`Action`] at a [`Point`] of the
-//!   protocol; its [`Injection`] tells whether it happened. [`Counts`] and the log of [`Request`]s say
-//!   what an operation costs.
+//!   protocol; its [`Injection`] reports whether it happened. [`Counts`] and the log of [`Request`]s say
+//!   what an operation costs. Options of [`FaultProxy::builder`] let it pass TLS, add latency, or listen on a Unix socket.
+//! - [`Cluster`]: Galera, Group Replication or asynchronous replication. A [`Node`] can be killed, paused, isolated from the others and
+//!   brought back; an address follows the primary; a [`Balancer`] is HAProxy or MySQL Router before the nodes.
 //!
 //! # Requirements
 //!
-//! Linux, and `mariadbd` or `mysqld` on the machine (`apt-get install mariadb-server-core`). A server that
-//! is missing is an error, never a skipped test. The environment variable `DB_TESTKIT_SERVER` (`mariadb`,
-//! the default, or `mysql`) chooses where the test does not; with `DB_TESTKIT_MYSQL_ROOT` set, `mysqld` is
-//! taken from that directory tree by `chroot` (which needs root).
+//! Linux, and `mariadbd` or `mysqld` on the machine (`apt-get install mariadb-server-core`). A server or package that
+//! is missing is an error that names it, never a skipped test.
+//!
+//! | Environment variable | Meaning |
+//! |---|---|
+//! | `DB_TESTKIT_SERVER` | `mariadb` (the default) or `mysql`: what [`Server::start`] starts |
+//! | `DB_TESTKIT_MARIADB_ROOT`, `DB_TESTKIT_MYSQL_ROOT` | A directory tree from which the server is taken by `chroot` (which needs root) |
+//! | `DB_TESTKIT_GALERA_SCRIPTS` | The directory of `wsrep_sst_rsync`, where the package `mariadb-server` is not installed |
 //!
 //! # Features
 //!
-//! `tls`, off by default: `ServerBuilder::tls`, for servers with a certificate of their own.
+//! `tls`, off by default: `ServerBuilder::tls`, for servers with a certificate.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "tls")]
 mod certificate;
+mod cluster;
 mod error;
 mod flavor;
+mod namespace;
 mod port;
 mod process;
 mod proxy;
+mod search;
 mod server;
 mod template;
 
 pub use mysql;
 
+pub use crate::cluster::{Balance, Balancer, Cluster, ClusterBuilder, HealthCheck, Node, Topology};
 pub use crate::error::{Error, Result};
 pub use crate::flavor::Flavor;
-pub use crate::proxy::{Action, Command, Counts, Fault, FaultProxy, Injection, Point, Request};
+pub use crate::proxy::{Action, Command, Counts, Fault, FaultProxy, Injection, Point, ProxyBuilder, Request, Upstream};
 pub use crate::server::{Server, ServerBuilder};
+
+/// The README's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,6 +1,6 @@
-//! Which TCP port may a server or proxy of ours use?
+//! TCP ports of servers and proxies, below the ephemeral range.
 //!
-//! Not one of the ephemeral range. A client that keeps trying to connect to a local port of that range is, now
+//! A client that keeps trying to connect to a local port of the ephemeral range is, now
 //! and then, given the very port as its own address: it connects to itself, hangs in the handshake, and keeps the
 //! server from binding.
 
@@ -21,14 +21,13 @@ const LAST: u16 = 31_999;
 #[derive(Debug)]
 pub(crate) struct Port {
     number: u16,
-    /// The name of an abstract Unix socket can be bound once. It outlives a restart, when nobody listens on the
-    /// port itself, and ends with the process, however that ends.
+    /// The name of an abstract Unix socket can be bound once. It outlives a restart, when the port itself has no listener, and ends with the process, however that ends.
     _claim: Option<UnixListener>,
 }
 
 impl Port {
     pub(crate) fn reserve() -> Result<Port> {
-        // Each test is a process of its own, so they must not all begin at the same port.
+        // Each test is its own process, so they must not all begin at the same port.
         let start = RandomState::new().hash_one(std::process::id());
         let count = u64::from(LAST - FIRST) + 1;
         for step in 0..1000 {

@@ -1,7 +1,8 @@
-//! How is a server process started, signalled and ended?
+//! Start, signals and end of a server process.
 
 use std::fs::File;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::error::Doing;
-use crate::flavor::in_path;
+use crate::search::in_path;
 use crate::{Error, Result};
 
 /// A child process that does not outlive this value, nor the process that started it.
@@ -26,7 +27,8 @@ impl Process {
     pub(crate) fn spawn(mut command: Command, log: &Path) -> Result<Process> {
         let output = File::options().create(true).append(true).open(log).doing(|| format!("opening {}", log.display()))?;
         let errors = output.try_clone().doing(|| "duplicating a file descriptor".into())?;
-        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        // Its own process group, so that the scripts which a server has started can be ended with it.
+        command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
         Ok(Process { child: spawn(command)? })
     }
 
@@ -40,7 +42,15 @@ impl Process {
 
     /// SIGKILL; returns when the process is gone.
     pub(crate) fn kill(&mut self) -> Result<()> {
+        if self.exited()?.is_some() {
+            return Ok(());
+        }
         self.child.kill().doing(|| "killing the server".into())?;
+        // Until it has been waited for, its id and its group's id are not given to anybody else.
+        if let Ok(pid) = self.pid() {
+            // Fails if the group has no process left that this user may signal.
+            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+        }
         self.child.wait().doing(|| "waiting for the server".into())?;
         Ok(())
     }
@@ -97,6 +107,19 @@ impl Drop for Process {
         // Fails only if the process is gone already, which is what is wanted.
         let _ = self.kill();
     }
+}
+
+/// The id of the user `nobody` and of its group.
+pub(crate) const NOBODY: u32 = 65_534;
+
+/// Makes a command one that runs as `nobody` and ends with this process.
+pub(crate) fn as_nobody(command: Command) -> Command {
+    let setpriv = in_path("setpriv").unwrap_or_else(|| "setpriv".into());
+    let ends_with_us = with_parent_death_signal(command);
+    let mut wrapped = Command::new(setpriv);
+    wrapped.arg(format!("--reuid={NOBODY}")).arg(format!("--regid={NOBODY}")).args(["--clear-groups", "--"]);
+    wrapped.arg(ends_with_us.get_program()).args(ends_with_us.get_args());
+    wrapped
 }
 
 /// Makes a command one whose process ends with this one. To be called before its input and output are set.

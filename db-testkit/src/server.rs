@@ -1,9 +1,11 @@
-//! What can a test do with a server of its own?
+//! A private server: start, signals, connections.
 
 use std::ffi::OsString;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,13 +18,13 @@ use crate::error::Doing;
 use crate::flavor::Program;
 use crate::port::Port;
 use crate::process::Process;
-use crate::template::{Home, as_root, option, tail};
+use crate::template::{Home, option, tail};
 use crate::{Error, FaultProxy, Flavor, Result};
 
-/// How long a server may take to answer its first query, and to stop.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a server may take until it replies to its first query, and to stop.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How many ports are tried: somebody else may take one between the look and the bind.
+/// How many ports are tried: another process may take one between the check and the bind.
 const PORTS_TRIED: u32 = 10;
 
 /// Small and quick. A committed transaction survives SIGKILL of the server (its log is in the page cache), though not a
@@ -73,7 +75,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Gives the server a certificate of its own, for 127.0.0.1 and `localhost`. Clients trust it by
+    /// Gives the server its own certificate, for 127.0.0.1 and `localhost`. Clients trust it by
     /// [`Server::ca_certificate`]. They may still do without TLS, unless `--require-secure-transport=ON` is among the options.
     #[cfg(feature = "tls")]
     pub fn tls(mut self) -> Self {
@@ -81,30 +83,14 @@ impl ServerBuilder {
         self
     }
 
-    /// Starts the server and waits until it answers queries.
+    /// Starts the server and waits until it replies to queries.
     ///
     /// # Errors
     ///
     /// As [`Server::start`].
     pub fn start(self) -> Result<Server> {
         let flavor = self.flavor.map_or_else(Flavor::from_env, Ok)?;
-        let program = Program::find(flavor)?;
-        let home = Home::create(&program)?;
-        let mut args = Vec::new();
-        #[cfg(feature = "tls")]
-        if self.tls {
-            args = crate::certificate::make(&program, home.directory())?;
-        }
-        args.extend(self.args);
-        let mut server = Server {
-            port: Port::reserve()?,
-            program,
-            args,
-            version: String::new(),
-            databases: AtomicU32::new(0),
-            process: Mutex::new(None),
-            home,
-        };
+        let mut server = self.prepare(Program::find(flavor)?)?;
         for _ in 1..PORTS_TRIED {
             match server.restart() {
                 Err(Error::Exited { log, .. }) if log.contains("Address already in use") => server.port = Port::reserve()?,
@@ -116,6 +102,27 @@ impl ServerBuilder {
         }
         server.version = server.connect()?.query_first("SELECT VERSION()")?.unwrap_or_default();
         Ok(server)
+    }
+
+    /// Makes the directory of a server that is not started.
+    pub(crate) fn prepare(self, program: Program) -> Result<Server> {
+        let home = Home::create(&program)?;
+        let mut args = Vec::new();
+        #[cfg(feature = "tls")]
+        if self.tls {
+            args = crate::certificate::make(&program, home.directory())?;
+        }
+        args.extend(self.args);
+        Ok(Server {
+            port: Port::reserve()?,
+            program,
+            args,
+            version: String::new(),
+            databases: AtomicU32::new(0),
+            path: None,
+            process: Mutex::new(None),
+            home,
+        })
     }
 }
 
@@ -145,6 +152,8 @@ pub struct Server {
     process: Mutex<Option<Process>>,
     program: Program,
     args: Vec<OsString>,
+    /// `PATH`, if it is not that of this process.
+    path: Option<OsString>,
     port: Port,
     version: String,
     databases: AtomicU32,
@@ -152,7 +161,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server of the flavor named by `DB_TESTKIT_SERVER` and waits until it answers queries.
+    /// Starts a server of the flavor named by `DB_TESTKIT_SERVER` and waits until it replies to queries.
     ///
     /// Takes about 0.15 s (MariaDB) or 0.8 s (MySQL); the first time on a machine 0.5 s or 4 s.
     ///
@@ -164,7 +173,7 @@ impl Server {
         Server::builder().start()
     }
 
-    /// A server with a flavor or options of its own.
+    /// A server with a chosen flavor or options.
     ///
     /// ```no_run
     /// use db_testkit::{Flavor, Server};
@@ -195,7 +204,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`Error::Mysql`] if the server does not answer.
+    /// [`Error::Mysql`] if the server does not reply.
     pub fn create_database(&self) -> Result<String> {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed) + 1);
         self.connect()?.query_drop(format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"))?;
@@ -249,7 +258,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`Error::Mysql`] if the server does not answer.
+    /// [`Error::Mysql`] if the server does not reply.
     pub fn connect(&self) -> Result<Conn> {
         Ok(Conn::new(self.opts())?)
     }
@@ -281,7 +290,7 @@ impl Server {
         self.process.lock().take().ok_or(Error::NotRunning)?.terminate(PATIENCE)
     }
 
-    /// Stops the server if it runs, starts it on the same data and port, and waits until it answers queries.
+    /// Stops the server if it runs, starts it on the same data and port, and waits until it replies to queries.
     ///
     /// # Errors
     ///
@@ -301,31 +310,42 @@ impl Server {
     ///
     /// [`Error::Running`] if it was not stopped or killed; [`Error::Io`] if the program cannot be started.
     pub fn launch(&self) -> Result<()> {
+        self.launch_with(&[])
+    }
+
+    /// The same, with options for this time only.
+    pub(crate) fn launch_with(&self, args: &[OsString]) -> Result<()> {
+        let mut command = self.command();
+        command.args(args);
         let mut process = self.process.lock();
         if process.is_some() {
             return Err(Error::Running);
         }
-        *process = Some(Process::spawn(self.command(), &self.home.log())?);
+        *process = Some(Process::spawn(command, &self.home.log())?);
         Ok(())
     }
 
-    /// Waits until the server answers a query, for 30 s at most.
+    /// Waits until the server replies to a query, for up to 30 s.
     ///
     /// # Errors
     ///
-    /// [`Error::Exited`] if it ends, [`Error::NotReady`] if it does not answer, both with the end of the log;
+    /// [`Error::Exited`] if it ends, [`Error::NotReady`] if it does not reply, both with the end of the log;
     /// [`Error::NotRunning`] if it was stopped.
     pub fn wait_ready(&self) -> Result<()> {
+        self.wait_answer(PATIENCE)
+    }
+
+    pub(crate) fn wait_answer(&self, patience: Duration) -> Result<()> {
         let opts = OptsBuilder::from_opts(self.opts())
             .tcp_connect_timeout(Some(Duration::from_secs(1)))
             .read_timeout(Some(Duration::from_secs(5)))
             .write_timeout(Some(Duration::from_secs(5)));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         loop {
-            let last = match answering_server(opts.clone()) {
-                // Who answers may be another server: one that took the port before ours could.
+            let last = match replying_server(opts.clone()) {
+                // The reply may be another server's, which took the port before ours could.
                 Ok(pid_file) if pid_file.as_deref() == self.pid_file().to_str() => return Ok(()),
-                Ok(pid_file) => format!("another server answers on port {}: {pid_file:?}", self.port()),
+                Ok(pid_file) => format!("another server listens on port {}: {pid_file:?}", self.port()),
                 Err(error) => error.to_string(),
             };
             let mut process = self.process.lock();
@@ -335,14 +355,14 @@ impl Server {
             }
             drop(process);
             if Instant::now() > deadline {
-                return Err(Error::NotReady { waited: PATIENCE, last, log: tail(&self.home.log()) });
+                return Err(Error::NotReady { waited: patience, last, log: tail(&self.home.log()) });
             }
             thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// Freezes the server (SIGSTOP). Its connections stay open and nothing answers. Returns when all its threads
-    /// stand still.
+    /// Freezes the server (SIGSTOP). Its connections stay open without replies. Returns when all its threads
+    /// have stopped.
     ///
     /// # Errors
     ///
@@ -351,7 +371,7 @@ impl Server {
         self.process.lock().as_mut().ok_or(Error::NotRunning)?.pause()
     }
 
-    /// Lets a frozen server go on (SIGCONT).
+    /// Resumes a frozen server (SIGCONT).
     ///
     /// # Errors
     ///
@@ -371,6 +391,43 @@ impl Server {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// Where its files are.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// The program that it runs.
+    pub(crate) fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Lets it run as `nobody` from its first start on, if this process is root.
+    pub(crate) fn drop_privileges(&mut self) -> Result<()> {
+        self.program.unprivileged = true;
+        self.program.owner().map_or(Ok(()), |owner| self.home.give_to(owner))
+    }
+
+    /// Gives a file in its directory to the user as whom it runs.
+    pub(crate) fn give(&self, path: &Path) -> Result<()> {
+        let owner = self.program.owner();
+        owner.map_or(Ok(()), |owner| chown(path, Some(owner), Some(owner)).doing(|| format!("giving away {}", path.display())))
+    }
+
+    /// Where it finds the programs that it starts.
+    pub(crate) fn set_path(&mut self, path: OsString) {
+        self.path = Some(path);
+    }
+
+    /// How the process ended, if it did without being asked to.
+    pub(crate) fn exited(&self) -> Result<Option<ExitStatus>> {
+        self.process.lock().as_mut().map_or(Ok(None), Process::exited)
+    }
+
+    /// Adds an option to the command line.
+    pub(crate) fn add_arg(&mut self, arg: impl Into<OsString>) {
+        self.args.push(arg.into());
+    }
+
     fn opts(&self) -> Opts {
         OptsBuilder::new()
             .ip_or_hostname(Some(Ipv4Addr::LOCALHOST.to_string()))
@@ -388,11 +445,11 @@ impl Server {
         self.program.inside(&self.home.pid_file())
     }
 
-    fn command(&self) -> std::process::Command {
+    pub(crate) fn command(&self) -> std::process::Command {
         let mut command = self.program.command();
         command
             .arg("--no-defaults")
-            .args(as_root())
+            .args(self.program.as_root())
             .args(OPTIONS)
             .args(match self.program.flavor {
                 Flavor::MariaDb => MARIADB_OPTIONS,
@@ -403,12 +460,13 @@ impl Server {
             .arg(option("tmpdir", self.program.inside(&self.home.tmp())))
             .arg(option("socket", self.program.inside(&self.home.socket())))
             .arg(option("pid-file", self.pid_file()))
-            .args(&self.args);
+            .args(&self.args)
+            .envs(self.path.as_ref().map(|path| ("PATH", path)));
         command
     }
 }
 
-/// The `@@pid_file` of the server that answers.
-fn answering_server(opts: OptsBuilder) -> mysql::Result<Option<String>> {
+/// The `@@pid_file` of the server that replies.
+fn replying_server(opts: OptsBuilder) -> mysql::Result<Option<String>> {
     Conn::new(opts)?.query_first("SELECT @@pid_file")
 }

@@ -1,12 +1,12 @@
-//! Where does a server's data directory come from, and who removes it?
+//! Data directories: templates, copies and their removal.
 //!
 //! Initialising a data directory takes 0.3 s (MariaDB) to 3 s (MySQL), so it is done once per machine, user and server
-//! program. Every server gets a copy.
+//! program. Each server gets a copy.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -52,7 +52,17 @@ impl Home {
         Ok(home)
     }
 
-    #[cfg(feature = "tls")]
+    /// Gives all files to another user, who can then reach them.
+    pub(crate) fn give_to(&self, user: u32) -> Result<()> {
+        let directory = self.directory();
+        let base = directory.parent().unwrap_or(directory);
+        // Others may enter, but not list.
+        fs::set_permissions(base, Permissions::from_mode(0o711)).doing(|| format!("opening {}", base.display()))?;
+        let give = |path: &Path| chown(path, Some(user), Some(user)).doing(|| format!("giving away {}", path.display()));
+        give(directory)?;
+        walk(directory, &mut |path, _| give(path))
+    }
+
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -95,7 +105,7 @@ fn base_directory(program: &Program) -> Result<PathBuf> {
         }
         _ => {}
     }
-    // In a directory that everybody can write to, somebody else may have been first.
+    // In a directory that everyone can write to, another user may have been first.
     let found = fs::symlink_metadata(&base).doing(|| format!("examining {}", base.display()))?;
     if !found.is_dir() || found.uid() != user {
         return Err(std::io::Error::other("it belongs to another user")).doing(|| format!("using {}", base.display()));
@@ -211,7 +221,8 @@ fn initialize_mariadb(program: &Program, building: &Path, data: &Path) -> Result
 
 /// The SQL files of the MariaDB package that create the system tables, in the order they are to be run.
 fn mariadb_scripts(program: &Program) -> Result<Vec<PathBuf>> {
-    let prefix = program.path.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
+    let file = program.file();
+    let prefix = file.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
     for share in ["share/mysql", "share/mariadb"].map(|share| prefix.join(share)) {
         // Renamed in 11.0.
         for name in ["mysql", "mariadb"] {
@@ -224,11 +235,7 @@ fn mariadb_scripts(program: &Program) -> Result<Vec<PathBuf>> {
     }
     Err(Error::ServerNotFound {
         flavor: program.flavor,
-        cure: format!(
-            "{} has no mysql_system_tables.sql in {}/share/mysql; install mariadb-server-core",
-            program.path.display(),
-            prefix.display()
-        ),
+        cure: format!("{} has no mysql_system_tables.sql in {}/share/mysql; install mariadb-server-core", file.display(), prefix.display()),
     })
 }
 
@@ -255,7 +262,7 @@ fn initialize(program: &Program, mut command: Command, building: &Path, data: &P
     let output = File::create(&log).doing(|| format!("making {}", log.display()))?;
     let errors = output.try_clone().doing(|| "duplicating a file descriptor".into())?;
     command
-        .args(as_root())
+        .args(program.as_root())
         // Nothing here has to survive a power failure.
         .args(["--loose-innodb-flush-method=nosync", "--skip-log-bin", "--skip-name-resolve"])
         .arg(option("datadir", program.inside(data)))
@@ -279,11 +286,6 @@ pub(crate) fn option(name: &str, path: impl AsRef<OsStr>) -> std::ffi::OsString 
     let mut option = std::ffi::OsString::from(format!("--{name}="));
     option.push(path);
     option
-}
-
-/// A server refuses to run as root unless told to.
-pub(crate) fn as_root() -> Option<&'static str> {
-    rustix::process::geteuid().is_root().then_some("--user=root")
 }
 
 /// The last lines of a log file.

@@ -1,9 +1,11 @@
-//! What a fault-injecting proxy promises.
+//! Promises of the fault-injecting proxy.
 
 use std::error::Error;
-use std::io::{Cursor, ErrorKind};
-use std::net::TcpStream;
+use std::io::{Cursor, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use db_testkit::mysql::prelude::Queryable;
@@ -277,7 +279,7 @@ fn an_outage_refuses_connections_until_it_is_over() -> Check {
     injection.assert_fired();
     let refused = TcpStream::connect(setup.proxy.address()).expect_err("nobody listens");
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-    std::thread::sleep(2 * SHORT);
+    thread::sleep(2 * SHORT);
     setup.client()?.query_drop("DO 1")?;
     Ok(())
 }
@@ -419,5 +421,151 @@ fn a_url_keeps_all_but_its_host_and_port() -> Check {
     assert_eq!(proxy.url("mysql://db.example")?, format!("mysql://{address}"));
     assert_eq!(proxy.url("mysql://[::1]:3306?a=b")?, format!("mysql://{address}?a=b"));
     assert!(proxy.url("db.example/x").is_err());
+    Ok(())
+}
+
+#[test]
+fn a_fault_at_commit_leaves_autocommit_alone() -> Check {
+    let setup = Setup::new()?;
+    let mut conn = setup.client()?;
+    let lost = setup.proxy.inject(Fault::new(Point::AfterRequest, Action::Rst).matching("COMMIT"));
+    conn.query_drop("SET autocommit = 0")?;
+    conn.query_drop("INSERT INTO t VALUES (1)")?;
+    assert_eq!(lost.fired(), 0);
+    conn.query_drop("DO 1; COMMIT").expect_err("no reply");
+    lost.assert_fired();
+    assert_eq!(setup.rows()?, [1]);
+    Ok(())
+}
+
+#[test]
+fn a_request_of_each_connection_can_stay_without_reply_on_an_open_connection() -> Check {
+    let setup = Setup::new()?;
+    let opts = setup.opts()?.read_timeout(Some(SHORT));
+    let third = setup.proxy.inject(Fault::new(Point::AfterRequest, Action::BlackHole).nth(3).per_connection());
+    let mut conns = Vec::new();
+    for number in [1, 2] {
+        let mut conn = Conn::new(opts.clone())?;
+        conn.query_drop("DO 1")?;
+        conn.query_drop("DO 2")?;
+        conn.query_drop(format!("INSERT INTO t VALUES ({number})")).expect_err("no reply");
+        assert_eq!(third.fired(), number);
+        conns.push(conn);
+    }
+    assert_eq!(setup.rows()?, [1, 2], "the server has executed both");
+    assert_eq!(setup.proxy.connections(), 2, "both connections are open");
+    Ok(())
+}
+
+#[test]
+fn a_proxy_leads_to_another_server_when_told_so() -> Check {
+    let setup = Setup::new()?;
+    let other = Server::start()?;
+    let mut before = setup.client()?;
+    setup.proxy.set_upstream(other.address());
+    assert_eq!(setup.proxy.upstream(), other.address().into());
+    let port: Option<u16> = setup.client()?.query_first("SELECT @@port")?;
+    assert_eq!(port, Some(other.port()));
+    let port: Option<u16> = before.query_first("SELECT @@port")?;
+    assert_eq!(port, Some(setup.server.port()), "an open connection stays");
+    Ok(())
+}
+
+/// A server that greets with an empty packet and sends every packet of four bytes back.
+fn echo() -> Result<TcpListener, Box<dyn Error>> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let accepting = listener.try_clone()?;
+    thread::spawn(move || {
+        for mut stream in accepting.incoming().flatten() {
+            thread::spawn(move || -> std::io::Result<()> {
+                stream.write_all(&[0; 4])?;
+                let mut packet = [0; 4];
+                loop {
+                    stream.read_exact(&mut packet)?;
+                    stream.write_all(&packet)?;
+                }
+            });
+        }
+    });
+    Ok(listener)
+}
+
+#[test]
+fn an_opaque_proxy_passes_any_bytes_and_loses_a_reply() -> Check {
+    let listener = echo()?;
+    let proxy = FaultProxy::builder(listener.local_addr()?).opaque().start()?;
+    let mut client = TcpStream::connect(proxy.address())?;
+    let mut packet = [0; 4];
+    client.read_exact(&mut packet)?;
+    for bytes in [[0xff; 4], [0x16, 3, 1, 2]] {
+        client.write_all(&bytes)?;
+        client.read_exact(&mut packet)?;
+        assert_eq!(packet, bytes);
+    }
+    assert!(proxy.requests().iter().all(|request| request.command == Command::Opaque && request.text.is_none()));
+    let lost = proxy.inject(Fault::new(Point::AfterRequest, Action::Fin));
+    client.write_all(&[1; 4])?;
+    assert_eq!(client.read(&mut packet)?, 0, "an end of file in place of the reply");
+    assert_eq!(lost.fired(), 1);
+    Ok(())
+}
+
+#[test]
+fn every_byte_is_late_and_every_turn_is_counted() -> Check {
+    const LATENCY: Duration = Duration::from_millis(5);
+    let listener = echo()?;
+    let proxy = FaultProxy::builder(listener.local_addr()?).opaque().latency(LATENCY).start()?;
+    let mut client = TcpStream::connect(proxy.address())?;
+    let mut packet = [0; 4];
+    client.read_exact(&mut packet)?;
+    let (result, time) = elapsed(|| -> std::io::Result<()> {
+        for _ in 0..3 {
+            client.write_all(&[0; 4])?;
+            client.read_exact(&mut packet)?;
+        }
+        Ok(())
+    });
+    result?;
+    assert!(time >= 6 * LATENCY, "{time:?}");
+    let counts = proxy.counts();
+    assert_eq!((counts.round_trips, counts.packets, counts.bytes_to_server, counts.bytes_to_client), (3, 7, 12, 16));
+    assert_eq!(proxy.accepted().len(), 1);
+    let before = counts;
+    client.write_all(&[0; 4])?;
+    client.read_exact(&mut packet)?;
+    assert_eq!((proxy.counts() - before).round_trips, 1);
+    Ok(())
+}
+
+#[test]
+fn what_was_sent_before_the_end_of_a_connection_arrives_although_it_is_late() -> Check {
+    const LATENCY: Duration = Duration::from_millis(100);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let proxy = FaultProxy::builder(listener.local_addr()?).opaque().latency(LATENCY).start()?;
+    let mut client = TcpStream::connect(proxy.address())?;
+    let (mut server, _) = listener.accept()?;
+    server.write_all(b"goodbye")?;
+    drop(server);
+    let mut heard = String::new();
+    let (result, time) = elapsed(|| client.read_to_string(&mut heard));
+    result?;
+    assert_eq!(heard, "goodbye");
+    assert!(time > LATENCY / 2, "the end is as late as what came before it: {time:?}");
+    Ok(())
+}
+
+#[test]
+fn a_unix_socket_leads_to_the_server_of_another() -> Check {
+    let server = Server::start()?;
+    let path = server.socket().with_file_name("proxy.sock");
+    let proxy = FaultProxy::builder(server.socket()).opaque().socket(&path).start()?;
+    let opts = Opts::from_url(&server.url())?;
+    let mut conn = Conn::new(OptsBuilder::from_opts(opts).socket(path.to_str()))?;
+    assert_eq!(conn.query_first("SELECT 1")?, Some(1));
+    assert_eq!(proxy.connections(), 1);
+    drop(conn);
+    drop(proxy);
+    assert!(UnixStream::connect(&path).is_err());
+    assert!(!path.exists());
     Ok(())
 }

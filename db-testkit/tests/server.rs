@@ -1,4 +1,4 @@
-//! What a throwaway server promises.
+//! Promises of a private server.
 
 use std::env;
 use std::error::Error;

@@ -1,16 +1,16 @@
 //! How a program names its database.
 
+use std::cell::OnceCell;
 use std::env;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::Ordering;
 
 use db_core::Error;
 use db_core::prelude::*;
-use tests::{Bank, bank, deposit, quick, relay};
+use db_testkit::{Action, Fault, FaultProxy, Point};
+use tests::{Bank, bank, deposit, quick};
 
 fn by_socket(bank: &Bank, socket: &Path) -> DbBuilder {
     // The address is not used.
@@ -55,17 +55,17 @@ fn a_commit_whose_answer_is_lost_on_a_unix_socket_is_resolved_by_the_ledger() {
     let bank = bank();
     bank.db.install_ledger().unwrap();
     // Beside the server's own, so that it goes away with that.
-    let before = bank.server.socket().with_file_name("relay.sock");
-    let (listener, server) = (UnixListener::bind(&before).unwrap(), bank.server.socket());
-    let lose = relay(move || Ok(listener.accept()?.0), move || UnixStream::connect(&server));
+    let before = bank.server.socket().with_file_name("proxy.sock");
+    let proxy = FaultProxy::builder(bank.server.socket()).opaque().socket(&before).start().unwrap();
+    let lost = OnceCell::new();
     let db = by_socket(&bank, &before).commit_ledger(true).connect().unwrap();
     db.transaction(|tx| {
         deposit(tx, 1, 1)?;
-        lose.store(true, Ordering::SeqCst);
+        lost.set(proxy.inject(Fault::new(Point::AfterRequest, Action::Fin))).unwrap();
         Ok::<_, Error>(())
     })
     .unwrap();
-    assert!(!lose.load(Ordering::SeqCst), "nothing was lost");
+    lost.get().unwrap().assert_fired();
     assert_eq!(bank.balance(1), 101);
 }
 

@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests panic when something is not as it should be")]
 #![allow(missing_docs, reason = "read by those who write the tests")]
 
-mod relay;
-
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -12,7 +10,6 @@ use std::time::{Duration, Instant};
 use db_core::mysql::{self, Conn, prelude::Queryable as _};
 use db_core::prelude::*;
 use db_testkit::{FaultProxy, Server};
-pub use relay::relay;
 
 /// As the library sends it.
 pub const COMMIT: &str = "COMMIT AND NO CHAIN NO RELEASE";

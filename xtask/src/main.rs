@@ -57,8 +57,8 @@ struct Demo {
 #[derive(Args)]
 struct Test {
     /// Against which server to test.
-    #[arg(long, value_enum, default_value_t = Servers::All)]
-    server: Servers,
+    #[arg(long, value_enum, default_value_t = Tested::All)]
+    server: Tested,
     /// Passed on to `cargo nextest run`.
     #[arg(last = true)]
     nextest: Vec<String>,
@@ -122,7 +122,21 @@ enum Switch {
     Off,
 }
 
-/// The servers that are tested against, or measured on.
+/// The servers that are tested against.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tested {
+    /// The MariaDB of this machine only, and Galera.
+    Mariadb,
+    /// MariaDB 11.8 only, without Galera.
+    #[value(name = "mariadb-11.8")]
+    Mariadb118,
+    /// Oracle MySQL only, and Group Replication.
+    Mysql,
+    /// The MariaDB of this machine, MariaDB 11.8, Oracle MySQL.
+    All,
+}
+
+/// The servers that are measured on.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Servers {
     /// MariaDB only.

@@ -1,10 +1,11 @@
 //! What does each command do, step by step?
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::command::{Error, Result, cargo, run, succeeds};
-use crate::server::{self, MYSQL_ROOT, MySql};
-use crate::{Demo, Servers, Switch, Test, Torture, Victim};
+use crate::server::{self, GALERA_SCRIPTS, MARIADB_ROOT, MYSQL_ROOT, MySql};
+use crate::{Demo, Switch, Test, Tested, Torture, Victim};
 
 /// Names the server that the tests are to start.
 const SERVER: &str = "DB_TESTKIT_SERVER";
@@ -30,38 +31,78 @@ pub(crate) fn demo(demo: &Demo) -> Result<()> {
 }
 
 pub(crate) fn test(test: &Test) -> Result<()> {
-    let with_mariadb = test.server != Servers::Mysql;
     // What cannot be had is better known before the first test than after the last.
-    if with_mariadb {
-        server::mariadb()?;
-    }
-    let mysql = if test.server == Servers::Mariadb { None } else { Some(server::mysql()?) };
+    let servers = tested(test.server)?;
     nextest()?;
-
-    if with_mariadb {
-        println!("Tests against MariaDB");
-        run(nextest_run(test).env(SERVER, "mariadb"))?;
-        if test.nextest.is_empty() {
-            over_tls(|command| {
-                command.env(SERVER, "mariadb");
-            })?;
-        }
-    }
-    println!("Examples in the documentation");
-    run(cargo().args(["test", "--doc", "--workspace"]).env(SERVER, if with_mariadb { "mariadb" } else { "mysql" }))?;
-    if let Some(mysql) = mysql {
-        println!("Tests against MySQL");
+    for (number, server) in servers.iter().enumerate() {
+        println!("Tests against {}", server.name());
         let mut command = nextest_run(test);
-        if with_mariadb && test.nextest.is_empty() {
+        if number > 0 && test.nextest.is_empty() {
             command.args(["--filterset", ASKS_A_SERVER]);
         }
-        use_mysql(&mut command, &mysql);
+        server.choose(&mut command);
         run(&mut command)?;
         if test.nextest.is_empty() {
-            over_tls(|command| use_mysql(command, &mysql))?;
+            over_tls(|command| server.choose(command))?;
+        }
+        if number == 0 {
+            println!("Examples in the documentation");
+            let mut command = cargo();
+            command.args(["test", "--doc", "--workspace"]);
+            server.choose(&mut command);
+            run(&mut command)?;
         }
     }
     Ok(())
+}
+
+/// A server that has been installed.
+enum Installed {
+    /// With the directory of Galera's scripts, if they are not in `PATH`.
+    MariaDb(Option<PathBuf>),
+    MariaDb118(PathBuf),
+    MySql(MySql),
+}
+
+impl Installed {
+    fn name(&self) -> &'static str {
+        match self {
+            Installed::MariaDb(_) => "MariaDB",
+            Installed::MariaDb118(_) => "MariaDB 11.8",
+            Installed::MySql(_) => "MySQL",
+        }
+    }
+
+    /// Makes the tests start this server.
+    fn choose(&self, command: &mut Command) {
+        match self {
+            Installed::MariaDb(scripts) => {
+                command.env(SERVER, "mariadb").envs(scripts.as_ref().map(|scripts| (GALERA_SCRIPTS, scripts)));
+            }
+            Installed::MariaDb118(root) => {
+                command.env(SERVER, "mariadb").env(MARIADB_ROOT, root);
+            }
+            Installed::MySql(mysql) => use_mysql(command, mysql),
+        }
+    }
+}
+
+fn tested(servers: Tested) -> Result<Vec<Installed>> {
+    let asked = |one| servers == one || servers == Tested::All;
+    let mut found = Vec::new();
+    if asked(Tested::Mariadb) {
+        found.push(Installed::MariaDb(server::galera()?));
+    }
+    if asked(Tested::Mariadb118) {
+        found.push(Installed::MariaDb118(server::mariadb_11_8()?));
+    }
+    if asked(Tested::Mysql) {
+        let mysql = server::mysql()?;
+        server::router(&mysql)?;
+        found.push(Installed::MySql(mysql));
+    }
+    server::haproxy()?;
+    Ok(found)
 }
 
 /// With each of the two libraries: a build of its own, since there can be only one.

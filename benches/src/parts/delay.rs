@@ -27,11 +27,11 @@ fn at(bench: &Bench, site: &Site, delay: Duration, title: &str) -> Result<Sectio
     let effort =
         bench.effort(Effort { rounds: 5, slice: Duration::from_millis(10) }, Effort { rounds: 7, slice: Duration::from_millis(20) });
     let works = bench.effort(&[Work::Update][..], &Work::ALL[..]);
-    let line = site.line(delay)?;
-    // A pool is turned around by fewer: its connections are made, and its statements prepared, at the speed of the line.
+    let proxy = site.proxy(delay)?;
+    // A pool is turned around by fewer: its connections are made, and its statements prepared, at the speed of the network.
     let warm_up = 12;
     let steady = Steady::start(site);
-    let grid = grid::measure(&bench.peers, BASE, &line.url(), works, warm_up, effort)?;
+    let grid = grid::measure(&bench.peers, BASE, &proxy.url(&site.url())?, works, warm_up, effort)?;
     drop(steady);
     let mut section = Section::new(format!("One connection, {title} away, {}", site.name()));
     section.say(format!("A proxy on loopback holds every byte back for {title} in each direction. {} rounds.", effort.rounds));

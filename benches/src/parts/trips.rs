@@ -27,17 +27,17 @@ pub(super) fn run(bench: &Bench, site: &Site) -> Result<Section> {
     ));
     let mut costs = Vec::new();
     for peer in &bench.peers {
-        // Each by its own line: pools talk to their connections when nobody asked them to.
-        let line = site.line(Duration::ZERO)?;
-        let mut contender = Contender::open(peer.as_ref(), &line.url())?;
+        // Each through its own proxy: pools talk to their connections when nobody asked them to.
+        let proxy = site.proxy(Duration::ZERO)?;
+        let mut contender = Contender::open(peer.as_ref(), &proxy.url(&site.url())?)?;
         let mut row = Vec::new();
         for work in Work::ALL {
             contender.run(work, 1, WARM_UP)?;
-            let before = line.counts();
+            let before = proxy.counts();
             contender.run(work, 1, TRANSACTIONS)?;
-            let cost = line.counts() - before;
+            let cost = proxy.counts() - before;
             let each = |count: u64| count as f64 / f64::from(TRANSACTIONS);
-            row.push(Cost { round_trips: each(cost.round_trips), packets: each(cost.packets), bytes: each(cost.bytes) });
+            row.push(Cost { round_trips: each(cost.round_trips), packets: each(cost.packets), bytes: each(cost.bytes_to_server + cost.bytes_to_client) });
         }
         costs.push((contender.name, row));
     }

@@ -1,4 +1,4 @@
-//! What kinds of requests are there?
+//! Kinds of requests.
 
 /// The kind of a request: the first byte of its first packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +30,8 @@ pub enum Command {
     ResetConnection,
     /// Any other command, by its byte.
     Other(u8),
+    /// A request of a proxy that does not read the protocol ([`ProxyBuilder::opaque`](crate::ProxyBuilder::opaque)).
+    Opaque,
 }
 
 impl Command {
@@ -51,7 +53,7 @@ impl Command {
         }
     }
 
-    /// Whether the server answers a request of this kind.
+    /// Whether the server replies to a request of this kind.
     #[must_use]
     pub fn has_reply(self) -> bool {
         !matches!(self, Command::Quit | Command::SendLongData | Command::CloseStatement)

@@ -1,18 +1,21 @@
-//! What does the proxy do with one connection?
+//! One connection through the proxy.
 //!
 //! One thread owns both sockets, so it can reset them, and all it does is in one order.
 
 use std::collections::VecDeque;
 use std::io::PipeReader;
-use std::net::TcpStream;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Request;
+use super::conversation::Conversation;
+use super::endpoint::Stream;
 use super::fault::{Action, Event, Plan, Point};
+use super::packet::Packet;
 use super::peer::Peer;
 use super::poll::{Cut, wait};
-use super::protocol::{Dialogue, FromClient, FromServer, Packet};
+use super::protocol::{FromClient, FromServer};
 use super::shared::Shared;
 
 /// A side is not read while this much waits to be written to the other.
@@ -21,19 +24,24 @@ const BACKLOG: usize = 1 << 20;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Serves one client until the connection has ended.
-pub(super) fn serve(number: usize, client: TcpStream, orders: PipeReader, shared: &Shared) {
+pub(super) fn serve(number: usize, client: Stream, orders: PipeReader, shared: &Shared) {
+    if !shared.latency.is_zero() {
+        // Without it a wait lasts 50 µs longer than it should, which is much of a short latency. Where it is refused, it does.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+    }
     let client = Peer::new(client);
     if let Some(cut) = at_connect(number, &client, &orders, shared) {
         return client.close(cut);
     }
-    let Ok(server) = TcpStream::connect_timeout(&shared.upstream, CONNECT_PATIENCE) else {
+    let target = shared.target.lock().clone();
+    let Ok(server) = target.connect(CONNECT_PATIENCE) else {
         return client.close(Cut::Rst);
     };
     let mut connection = Connection {
         number,
         client,
         server: Peer::new(server),
-        dialogue: Dialogue::default(),
+        conversation: Conversation::new(shared.opaque),
         request: Vec::new(),
         unanswered: VecDeque::new(),
         held: None,
@@ -47,7 +55,7 @@ pub(super) fn serve(number: usize, client: TcpStream, orders: PipeReader, shared
         }
         End::Abandon(late) => {
             connection.client.close(Cut::Fin);
-            late.deliver(connection.server, connection.dialogue, &orders, shared);
+            late.deliver(connection.server, connection.conversation, &orders, shared);
         }
     }
 }
@@ -83,14 +91,14 @@ struct Late {
 }
 
 impl Late {
-    fn deliver(self, mut server: Peer, mut dialogue: Dialogue, orders: &PipeReader, shared: &Shared) {
+    fn deliver(self, mut server: Peer, mut conversation: Conversation, orders: &PipeReader, shared: &Shared) {
         let remaining = self.at.saturating_duration_since(Instant::now());
         if let Some(cut) = wait(&mut [server.interest(false)], orders, Some(remaining)) {
             return server.close(cut);
         }
         shared.count(|counts| counts.bytes_to_server += self.request.len() as u64);
-        server.to_send.extend(self.request);
-        while server.flush().is_ok() && !server.ended && !(server.to_send.is_empty() && dialogue.is_answered()) {
+        server.send(self.request, Duration::ZERO);
+        while server.flush().is_ok() && !server.ended && !(server.backlog() == 0 && conversation.is_answered()) {
             let mut sockets = [server.interest(true)];
             if let Some(cut) = wait(&mut sockets, orders, None) {
                 return server.close(cut);
@@ -98,8 +106,8 @@ impl Late {
             if sockets[0].read && server.receive().is_err() {
                 break;
             }
-            while let Some(mut packet) = server.received.next() {
-                dialogue.server_packet(&mut packet);
+            while let Some((mut packet, _)) = conversation.next_from_server(&mut server.received) {
+                conversation.server_packet(&mut packet);
             }
         }
         self.plan.delivered();
@@ -133,7 +141,7 @@ struct Connection<'a> {
     number: usize,
     client: Peer,
     server: Peer,
-    dialogue: Dialogue,
+    conversation: Conversation,
     /// The packets so far of an incomplete request.
     request: Vec<u8>,
     unanswered: VecDeque<Unanswered>,
@@ -148,10 +156,12 @@ impl Connection<'_> {
             if let Some(end) = self.pass_on() {
                 return end;
             }
-            let from_client = self.is_open(Side::Server) && self.server.to_send.len() < BACKLOG;
-            let from_server = self.is_open(Side::Client) && self.client.to_send.len() < BACKLOG;
+            let from_client = self.is_open(Side::Server) && self.server.backlog() < BACKLOG;
+            let from_server = self.is_open(Side::Client) && self.client.backlog() < BACKLOG;
             let mut sockets = [self.client.interest(from_client), self.server.interest(from_server)];
-            let limit = self.held.as_ref().map(|held| held.until.saturating_duration_since(Instant::now()));
+            let held = self.held.as_ref().map(|held| held.until);
+            let next = [held, self.client.next_arrival(), self.server.next_arrival()].into_iter().flatten().min();
+            let limit = next.map(|next| next.saturating_duration_since(Instant::now()));
             if let Some(cut) = wait(&mut sockets, orders, limit) {
                 return End::Cut(cut);
             }
@@ -183,6 +193,8 @@ impl Connection<'_> {
                 return Some(end);
             }
         }
+        self.client.arrive();
+        self.server.arrive();
         if self.client.flush().is_err() || self.server.flush().is_err() {
             return Some(End::Cut(Cut::Rst));
         }
@@ -192,7 +204,10 @@ impl Connection<'_> {
         if self.server.ended {
             // A server that died in the middle of a packet.
             let rest = self.server.received.rest();
-            self.client.to_send.extend(rest);
+            self.client.send(rest, self.shared.latency);
+        }
+        if self.client.next_arrival().or(self.server.next_arrival()).is_some() {
+            return None;
         }
         (self.client.ended || self.server.ended).then_some(End::Cut(Cut::Fin))
     }
@@ -201,16 +216,16 @@ impl Connection<'_> {
         if !self.is_open(to) {
             return None;
         }
-        let packet = match to {
-            Side::Client => self.server.received.next(),
-            Side::Server => self.client.received.next(),
+        let (packet, completed) = match to {
+            Side::Client => self.conversation.next_from_server(&mut self.server.received),
+            Side::Server => self.conversation.next_from_client(&mut self.client.received),
         }?;
-        self.shared.count(|counts| counts.packets += 1);
+        self.shared.count(|counts| counts.packets += completed);
         Some(packet)
     }
 
     fn client_packet(&mut self, packet: Packet) -> Option<End> {
-        match self.dialogue.client_packet(&packet) {
+        match self.conversation.client_packet(&packet) {
             FromClient::Pass => self.send(Side::Server, packet.raw),
             FromClient::Part => self.request.extend(packet.raw),
             FromClient::Request { command, text } => {
@@ -244,7 +259,7 @@ impl Connection<'_> {
     }
 
     fn server_packet(&mut self, mut packet: Packet) -> Option<End> {
-        let kind = self.dialogue.server_packet(&mut packet);
+        let kind = self.conversation.server_packet(&mut packet);
         let mut bytes = packet.raw;
         let (FromServer::Part | FromServer::End, Some(reply)) = (&kind, self.unanswered.front_mut()) else {
             self.send(Side::Client, bytes);
@@ -253,7 +268,8 @@ impl Connection<'_> {
         let complete = kind == FromServer::End;
         let fault = match reply.plan.as_ref().map(|plan| plan.point()) {
             Some(Point::AfterRequest) => {
-                if let (true, Some(Action::Error(code))) = (complete, reply.plan.as_ref().map(|plan| plan.action())) {
+                let error = reply.plan.as_ref().map(|plan| plan.action()).filter(|_| complete && !self.shared.opaque);
+                if let Some(Action::Error(code)) = error {
                     bytes = error_packet(bytes.get(3).copied().unwrap_or(1), code);
                 }
                 reply.kept.append(&mut bytes);
@@ -298,7 +314,7 @@ impl Connection<'_> {
                 None
             }
             Action::DelayAndAbandon(time) if to == Side::Server => Some(End::Abandon(Late { at: until(time), request: bytes, plan })),
-            Action::Error(_) if plan.point() == Point::AfterRequest => {
+            Action::Error(_) if plan.point() == Point::AfterRequest && !self.shared.opaque => {
                 self.send(to, bytes);
                 None
             }
@@ -312,7 +328,7 @@ impl Connection<'_> {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
         };
-        peer.to_send.extend(bytes);
+        peer.send(bytes, self.shared.latency);
         self.shared.count(|counts| match to {
             Side::Client => counts.bytes_to_client += length,
             Side::Server => counts.bytes_to_server += length,

@@ -1,5 +1,6 @@
-//! What goes wrong, at which point of the protocol, and did it happen?
+//! Faults: what goes wrong, at which point of the protocol, and whether it happened.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +10,18 @@ use parking_lot::{Condvar, Mutex};
 use super::Request;
 use super::command::Command;
 
-/// Where a fault goes in.
+/// Where a fault is injected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Point {
-    /// A client has connected. The server has not been asked yet.
+    /// A client has connected. The proxy has not connected to the server yet.
     Connect,
     /// The request has left the client. Nothing of it reaches the server.
     BeforeRequest,
     /// The whole request has been passed to the server; whether the server has done it is a race.
     RequestSent,
-    /// The server has done what was asked and its whole reply has arrived. Nothing of it reaches the client.
+    /// The server has executed the request and its whole reply has arrived. Nothing of it reaches the client. (A proxy that does not
+    /// read the protocol cannot know the end of a reply: this is when its first bytes arrive.)
     AfterRequest,
     /// This many bytes of the reply (packet headers included) have reached the client. A reply that is not longer
     /// than that passes unharmed.
@@ -30,7 +32,7 @@ pub enum Point {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
-    /// Cut in an orderly way: both sides read an end of file.
+    /// Cut by an orderly shutdown: both sides read an end of file.
     Fin,
     /// Cut by a reset: both sides get `ECONNRESET`.
     Rst,
@@ -39,15 +41,15 @@ pub enum Action {
     BlackHole,
     /// The request, or what is left of its reply, is held back for this long, then passed on.
     Delay(Duration),
-    /// The late packet: the client is cut off at once ([`Fin`](Action::Fin)); its request reaches the server after
+    /// A late request: the client is disconnected at once ([`Fin`](Action::Fin)); its request reaches the server after
     /// this time, and the server's connection is closed after the reply. At a point where no request is in the
     /// proxy's hands (any but [`Point::BeforeRequest`]) it is the same as `Fin`.
     DelayAndAbandon(Duration),
-    /// The server's answer to the request's last statement becomes an error with this code, whatever it did: a COMMIT that was
+    /// The server's reply to the request's last statement becomes an error with this code, whatever it did: a COMMIT that was
     /// executed, and reported as failed. The connection goes on. At any [`Point`] but [`Point::AfterRequest`] it is the same as
     /// [`Fin`](Action::Fin).
     Error(u16),
-    /// An outage: cut by a reset, and connections are refused for this long from now on.
+    /// An outage: cut by a reset, and new connections are refused for this long.
     Refuse(Duration),
 }
 
@@ -75,15 +77,18 @@ pub struct Fault {
     connection: Option<usize>,
     nth: usize,
     times: usize,
+    per_connection: bool,
 }
 
 impl Fault {
     /// A fault that hits the next request (or connection, at [`Point::Connect`]), once.
     pub fn new(point: Point, action: Action) -> Fault {
-        Fault { point, action, text: None, command: None, connection: None, nth: 1, times: 1 }
+        Fault { point, action, text: None, command: None, connection: None, nth: 1, times: 1, per_connection: false }
     }
 
-    /// Only requests whose text contains this, in any case of letters. A request has a text if it is a
+    /// Only requests whose text contains this, in any case of letters, as whole words: `COMMIT` is found in
+    /// `UPDATE t SET n = 1; COMMIT`, and not in `SET autocommit = 0` or in a table's name `commit_log`. Where it begins or ends with
+    /// another character than a letter or digit, such as `log_`, the word may go on there. A request has a text if it is a
     /// [`Command::Query`], a [`Command::Prepare`], or the [`Command::Execute`] or
     /// [`Command::CloseStatement`] of a statement prepared through this proxy.
     pub fn matching(mut self, text: impl Into<String>) -> Fault {
@@ -115,11 +120,15 @@ impl Fault {
         self
     }
 
+    /// Counts the matches of each connection separately, so that [`nth`](Self::nth) and [`times`](Self::times) apply to every
+    /// connection: the third request of each, for example.
+    pub fn per_connection(mut self) -> Fault {
+        self.per_connection = true;
+        self
+    }
+
     fn matches(&self, event: Event<'_>) -> bool {
-        let connection = match event {
-            Event::Connection(number) => number,
-            Event::Request(request) => request.connection,
-        };
+        let connection = event.connection();
         let kind = match event {
             Event::Connection(_) => self.point == Point::Connect,
             Event::Request(request) => {
@@ -128,7 +137,7 @@ impl Fault {
                 self.point != Point::Connect
                     && (!reply_needed || request.command.has_reply())
                     && self.command.is_none_or(|command| command == request.command)
-                    && self.text.as_ref().is_none_or(|part| text().contains(part))
+                    && self.text.as_ref().is_none_or(|part| contains_words(&text(), part))
             }
         };
         kind && self.connection.is_none_or(|number| number == connection)
@@ -151,6 +160,9 @@ impl fmt::Display for Fault {
         if self.times > 1 {
             write!(f, " and {} more", self.times - 1)?;
         }
+        if self.per_connection {
+            f.write_str(", of each connection")?;
+        }
         Ok(())
     }
 }
@@ -160,6 +172,25 @@ impl fmt::Display for Fault {
 pub(super) enum Event<'a> {
     Connection(usize),
     Request(&'a Request),
+}
+
+impl Event<'_> {
+    fn connection(self) -> usize {
+        match self {
+            Event::Connection(number) => number,
+            Event::Request(request) => request.connection,
+        }
+    }
+}
+
+/// Whether `part` is in `text`, and no letter or digit at either end of it is in the middle of a longer word there.
+fn contains_words(text: &str, part: &str) -> bool {
+    let in_word = |character: char| character.is_alphanumeric() || character == '_';
+    let splits = |inner: Option<char>, outer: Option<char>| inner.is_some_and(char::is_alphanumeric) && outer.is_some_and(in_word);
+    text.match_indices(part).any(|(at, found)| {
+        let (before, after) = (text[..at].chars().next_back(), text[at + found.len()..].chars().next());
+        !splits(found.chars().next(), before) && !splits(found.chars().next_back(), after)
+    })
 }
 
 /// A fault in a proxy, and how far it got.
@@ -172,7 +203,8 @@ pub(super) struct Plan {
 
 #[derive(Debug, Default)]
 struct Progress {
-    seen: usize,
+    /// Matches, by connection if they are counted so, else under 0.
+    seen: HashMap<usize, usize>,
     fired: usize,
     delivered: usize,
     cancelled: bool,
@@ -197,8 +229,9 @@ impl Plan {
         if progress.cancelled || !self.fault.matches(event) {
             return false;
         }
-        progress.seen += 1;
-        progress.seen >= self.fault.nth && progress.seen - self.fault.nth < self.fault.times
+        let seen = progress.seen.entry(if self.fault.per_connection { event.connection() } else { 0 }).or_default();
+        *seen += 1;
+        *seen >= self.fault.nth && *seen - self.fault.nth < self.fault.times
     }
 
     pub(super) fn fired(&self) {
@@ -214,7 +247,8 @@ impl Plan {
     /// Why a test that relies on this fault has tested nothing; `None` if it fired.
     pub(super) fn complaint(&self) -> Option<String> {
         let progress = self.progress.lock();
-        (progress.fired == 0).then(|| format!("fault never fired: {} (matches seen: {})", self.fault, progress.seen))
+        (progress.fired == 0)
+            .then(|| format!("fault never fired: {} (matches seen: {})", self.fault, progress.seen.values().sum::<usize>()))
     }
 }
 
@@ -251,7 +285,7 @@ impl Injection {
         self.wait(limit, |progress| progress.fired > 0)
     }
 
-    /// Waits until the server has answered an abandoned request ([`Action::DelayAndAbandon`]), or has closed
+    /// Waits until the server has replied to an abandoned request ([`Action::DelayAndAbandon`]), or has closed
     /// its connection; `false` if it did not within this time.
     #[must_use]
     pub fn wait_delivered(&self, limit: Duration) -> bool {
@@ -266,5 +300,28 @@ impl Injection {
     fn wait(&self, limit: Duration, reached: impl Fn(&Progress) -> bool) -> bool {
         let mut progress = self.0.progress.lock();
         !self.0.changed.wait_while_for(&mut progress, |progress| !reached(progress), limit).timed_out()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_found_as_whole_words() {
+        for (text, part, found) in [
+            ("commit", "commit", true),
+            ("update t set n = 1; commit", "commit", true),
+            ("commit; do 1", "commit", true),
+            ("set autocommit = 0", "commit", false),
+            ("set autocommit = 0; commit", "commit", true),
+            ("select * from commit_log", "commit", false),
+            ("select * from commits", "commit", false),
+            ("insert into shop_order values (1)", "shop_", true),
+            ("insert into workshop_order values (1)", "shop_", false),
+            ("do 1", "", true),
+        ] {
+            assert_eq!(contains_words(text, part), found, "{part:?} in {text:?}");
+        }
     }
 }

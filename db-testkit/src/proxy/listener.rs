@@ -1,51 +1,63 @@
-//! When are connections accepted, and when refused?
+//! Accepting and refusing connections.
 //!
-//! Refusing means that nobody listens: the listener is closed and opened again.
+//! A proxy that refuses has closed its listeners; it opens them again later.
 
 use std::io::{self, PipeReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::connection::serve;
+use super::endpoint::{Listener, Stream};
 use super::poll::{Interest, wait};
 use super::shared::Shared;
 use crate::Result;
 use crate::error::Doing;
+use crate::namespace::Namespace;
 
-/// Somebody else may hold the port for a moment when it is opened again.
+/// Another process may hold the port for a moment when it is opened again.
 const BIND_AGAIN: Duration = Duration::from_millis(5);
 
-pub(super) fn start(address: SocketAddr, orders: PipeReader, shared: &Arc<Shared>) -> Result<JoinHandle<()>> {
-    let listener = bind(address).doing(|| format!("listening on {address}"))?;
+/// Where a proxy listens.
+pub(super) struct Place {
+    pub(super) address: SocketAddr,
+    pub(super) namespace: Option<Namespace>,
+    pub(super) socket: Option<PathBuf>,
+}
+
+impl Place {
+    fn bind(&self) -> io::Result<Vec<Listener>> {
+        let mut listeners = vec![Listener::tcp(self.address, self.namespace.as_ref())?];
+        if let Some(path) = &self.socket {
+            listeners.push(Listener::unix(path)?);
+        }
+        Ok(listeners)
+    }
+}
+
+pub(super) fn start(place: Place, orders: PipeReader, shared: &Arc<Shared>) -> Result<JoinHandle<()>> {
+    let listeners = place.bind().doing(|| format!("listening on {}", place.address))?;
     shared.state.lock().listening = true;
     let shared = Arc::clone(shared);
     Ok(thread::spawn(move || {
-        let mut acceptor = Acceptor { address, shared, accepted: 0, threads: Vec::new() };
-        acceptor.run(listener, &orders);
+        let mut acceptor = Acceptor { place, shared, accepted: 0, threads: Vec::new() };
+        acceptor.run(listeners, &orders);
         acceptor.finish();
     }))
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    // A client may be gone between poll and accept.
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
 struct Acceptor {
-    address: SocketAddr,
+    place: Place,
     shared: Arc<Shared>,
     accepted: usize,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Acceptor {
-    fn run(&mut self, listener: TcpListener, orders: &PipeReader) {
-        let mut listener = Some(listener);
+    fn run(&mut self, mut listeners: Vec<Listener>, orders: &PipeReader) {
         loop {
             let mut limit = None;
             {
@@ -54,27 +66,29 @@ impl Acceptor {
                     return;
                 }
                 if state.is_refusing() {
-                    listener = None;
+                    listeners.clear();
                     limit = state.refusing_until.map(|until| until.saturating_duration_since(Instant::now()));
                     limit = limit.filter(|_| !state.refusing);
-                } else if listener.is_none() {
-                    listener = bind(self.address).ok();
-                    limit = listener.is_none().then_some(BIND_AGAIN);
+                } else if listeners.is_empty() {
+                    listeners = self.place.bind().unwrap_or_default();
+                    limit = listeners.is_empty().then_some(BIND_AGAIN);
                 }
-                state.listening = listener.is_some();
+                state.listening = !listeners.is_empty();
             }
             self.shared.changed.notify_all();
             let mut sockets: Vec<Interest<'_>> =
-                listener.iter().map(|listener| Interest { socket: listener.as_fd(), read: true, write: false }).collect();
+                listeners.iter().map(|listener| Interest { socket: listener.as_fd(), read: true, write: false }).collect();
             wait(&mut sockets, orders, limit);
-            if let (Some(listener), true) = (&listener, sockets.iter().any(|socket| socket.read)) {
-                self.accept(listener);
+            for (listener, _) in listeners.iter().zip(&sockets).filter(|(_, socket)| socket.read) {
+                // A client may have disconnected since.
+                if let Ok(client) = listener.accept() {
+                    self.accept(client);
+                }
             }
         }
     }
 
-    fn accept(&mut self, listener: &TcpListener) {
-        let Ok((client, _)) = listener.accept() else { return };
+    fn accept(&mut self, client: Stream) {
         // Without a pipe (no file descriptors left) the connection could not be cut: it is refused by closing it.
         let Ok((orders, giver)) = io::pipe() else { return };
         self.accepted += 1;
@@ -82,6 +96,7 @@ impl Acceptor {
         {
             let mut state = self.shared.state.lock();
             state.counts.connections += 1;
+            state.accepted.push(Instant::now());
             state.open.insert(number, giver);
         }
         let shared = Arc::clone(&self.shared);
@@ -101,6 +116,10 @@ impl Acceptor {
             state.open.clear();
         }
         self.shared.changed.notify_all();
+        if let Some(path) = &self.place.socket {
+            // It may have been removed with its directory.
+            let _ = std::fs::remove_file(path);
+        }
         for thread in self.threads {
             // A panic was printed by the thread itself.
             let _ = thread.join();

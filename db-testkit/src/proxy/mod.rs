@@ -1,9 +1,12 @@
-//! How does a test break a connection at a chosen moment?
+//! A proxy that breaks connections at a chosen point.
 
 mod command;
 mod connection;
+mod conversation;
+mod endpoint;
 mod fault;
 mod listener;
+mod packet;
 mod peer;
 mod poll;
 mod protocol;
@@ -11,18 +14,25 @@ mod reply;
 mod shared;
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::ops::Sub;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 pub use self::command::Command;
+pub use self::endpoint::Upstream;
 pub use self::fault::{Action, Fault, Injection, Point};
 
+use self::endpoint::Target;
 use self::fault::Plan;
+use self::listener::Place;
 use self::poll::Cut;
 use self::shared::{Shared, State};
 use crate::error::Doing;
+use crate::namespace::Namespace;
 use crate::port::Port;
 use crate::{Error, Result};
 
@@ -44,6 +54,22 @@ pub struct Counts {
     pub connections: u64,
 }
 
+impl Sub for Counts {
+    type Output = Counts;
+
+    /// What went through after `before`.
+    fn sub(self, before: Counts) -> Counts {
+        Counts {
+            round_trips: self.round_trips - before.round_trips,
+            requests: self.requests - before.requests,
+            packets: self.packets - before.packets,
+            bytes_to_server: self.bytes_to_server - before.bytes_to_server,
+            bytes_to_client: self.bytes_to_client - before.bytes_to_client,
+            connections: self.connections - before.connections,
+        }
+    }
+}
+
 /// One request of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -61,8 +87,9 @@ pub struct Request {
 /// It sees where requests and replies begin and end, so a [`Fault`] goes in at a named [`Point`]: not "after 3 ms" but
 /// "when the server has committed and before the client knows". Requests are passed on when they are complete.
 ///
-/// TLS and compression are out of scope: the proxy takes them (and query attributes and optional result metadata) out of what
-/// the server offers, so a client that insists on them fails to connect. Clients must stay on TCP: the `mysql`
+/// It cannot read TLS and compression: it takes them (and query attributes and optional result metadata) out of what
+/// the server offers, so a client that insists on them fails to connect. A proxy made with [`ProxyBuilder::opaque`] passes them, and any
+/// other protocol. Clients must stay on TCP: the `mysql`
 /// crate moves to the Unix socket of a local server unless told `prefer_socket=false`.
 ///
 /// Each connection has a thread. All end, and all connections are reset, when the proxy is dropped.
@@ -81,8 +108,87 @@ pub struct Request {
 #[derive(Debug)]
 pub struct FaultProxy {
     shared: Arc<Shared>,
-    port: Port,
+    address: SocketAddr,
+    /// Unless another value keeps it.
+    _port: Option<Port>,
     listener: Option<JoinHandle<()>>,
+}
+
+/// Options of a proxy to be started. Made by [`FaultProxy::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use db_testkit::{FaultProxy, Server};
+///
+/// let server = Server::start()?;
+/// // As TLS passes through it, over a network with a round trip of 1 ms.
+/// let proxy = FaultProxy::builder(server.address()).opaque().latency(Duration::from_micros(500)).start()?;
+/// # Ok::<(), db_testkit::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a proxy is started by `start`"]
+pub struct ProxyBuilder {
+    upstream: Upstream,
+    opaque: bool,
+    latency: Duration,
+    ip: Ipv4Addr,
+    socket: Option<PathBuf>,
+}
+
+impl ProxyBuilder {
+    /// Passes bytes on as they are, so that TLS, compression and other protocols work.
+    ///
+    /// A request is then what a client sends after the server has sent something, logins and TLS handshakes included, and its reply is what
+    /// the server sends next. Its [`Command`] is [`Command::Opaque`], and it has no text. [`Counts::packets`] counts the stream as if it
+    /// were the MySQL protocol's.
+    pub fn opaque(mut self) -> Self {
+        self.opaque = true;
+        self
+    }
+
+    /// How long bytes take in each direction: half a round trip. Default: 0.
+    pub fn latency(mut self, latency: Duration) -> Self {
+        self.latency = latency;
+        self
+    }
+
+    /// Listens on this loopback address. Default: 127.0.0.1.
+    pub fn ip(mut self, ip: Ipv4Addr) -> Self {
+        self.ip = ip;
+        self
+    }
+
+    /// Listens on this Unix socket too. It replaces an existing file, and is removed when the proxy ends.
+    pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.socket = Some(path.into());
+        self
+    }
+
+    /// Starts the proxy.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoPort`] if no port is free; [`Error::Io`] if it cannot listen.
+    pub fn start(self) -> Result<FaultProxy> {
+        let port = Port::reserve()?;
+        let place = Place { address: (self.ip, port.number()).into(), namespace: None, socket: self.socket.clone() };
+        self.start_at(place, Some(port), None)
+    }
+
+    fn start_at(self, place: Place, port: Option<Port>, namespace: Option<Namespace>) -> Result<FaultProxy> {
+        let (orders, waker) = std::io::pipe().doing(|| "making a pipe".into())?;
+        let shared = Arc::new(Shared {
+            opaque: self.opaque,
+            latency: self.latency,
+            target: Mutex::new(Target { upstream: self.upstream, namespace }),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            waker,
+        });
+        let address = place.address;
+        let listener = listener::start(place, orders, &shared)?;
+        Ok(FaultProxy { shared, address, _port: port, listener: Some(listener) })
+    }
 }
 
 impl FaultProxy {
@@ -96,12 +202,29 @@ impl FaultProxy {
             .to_socket_addrs()
             .and_then(|mut found| found.next().ok_or_else(|| std::io::Error::other("no address")))
             .doing(|| "resolving the address of the server".into())?;
-        let port = Port::reserve()?;
-        let (orders, waker) = std::io::pipe().doing(|| "making a pipe".into())?;
-        let shared = Arc::new(Shared { upstream, state: Mutex::default(), changed: Condvar::new(), waker });
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number()));
-        let listener = listener::start(address, orders, &shared)?;
-        Ok(FaultProxy { shared, port, listener: Some(listener) })
+        FaultProxy::builder(upstream).start()
+    }
+
+    /// A proxy with options.
+    pub fn builder(upstream: impl Into<Upstream>) -> ProxyBuilder {
+        ProxyBuilder { upstream: upstream.into(), opaque: false, latency: Duration::ZERO, ip: Ipv4Addr::LOCALHOST, socket: None }
+    }
+
+    /// An opaque proxy from an address of one namespace (of this process, if it is `None`) to the same one of another.
+    pub(crate) fn link(address: SocketAddr, from: Option<&Namespace>, to: &Namespace) -> Result<FaultProxy> {
+        let place = Place { address, namespace: from.cloned(), socket: None };
+        FaultProxy::builder(address).opaque().start_at(place, None, Some(to.clone()))
+    }
+
+    /// Connects clients that come from now on to another server. Connections that are open stay; see [`cut_all`](Self::cut_all).
+    pub fn set_upstream(&self, upstream: impl Into<Upstream>) {
+        *self.shared.target.lock() = Target { upstream: upstream.into(), namespace: None };
+    }
+
+    /// To which server clients are connected.
+    #[must_use]
+    pub fn upstream(&self) -> Upstream {
+        self.shared.target.lock().upstream.clone()
     }
 
     /// The URL with the proxy's address in place of its host and port.
@@ -119,16 +242,16 @@ impl FaultProxy {
     /// Where the proxy listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port()).into()
+        self.address
     }
 
     /// The TCP port: below 32768.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port.number()
+        self.address.port()
     }
 
-    /// Lets something go wrong from now on. Of several faults that match a request, the one injected first happens.
+    /// Injects a fault from now on. Of several faults that match a request, the one injected first happens.
     pub fn inject(&self, fault: Fault) -> Injection {
         let plan = Arc::new(Plan::new(fault));
         self.shared.state.lock().plans.push(Arc::clone(&plan));
@@ -163,10 +286,17 @@ impl FaultProxy {
         self.shared.state.lock().counts
     }
 
-    /// Begins [`counts`](Self::counts) and [`requests`](Self::requests) anew. Connections keep their numbers.
+    /// When the connections so far were accepted, oldest first.
+    #[must_use]
+    pub fn accepted(&self) -> Vec<Instant> {
+        self.shared.state.lock().accepted.clone()
+    }
+
+    /// Begins [`counts`](Self::counts), [`accepted`](Self::accepted) and [`requests`](Self::requests) anew. Connections keep their numbers.
     pub fn reset_counts(&self) {
-        let State { counts, log, .. } = &mut *self.shared.state.lock();
+        let State { counts, accepted, log, .. } = &mut *self.shared.state.lock();
         *counts = Counts::default();
+        accepted.clear();
         log.clear();
     }
 

@@ -1,4 +1,4 @@
-//! What can a thread of the proxy go on with?
+//! Readiness of sockets, and orders to a thread.
 
 use std::io::{PipeReader, Read};
 use std::os::fd::BorrowedFd;
@@ -30,8 +30,8 @@ pub(super) struct Interest<'a> {
     pub(super) write: bool,
 }
 
-/// Waits until a socket is ready, the time is over, or an order comes. The end of the pipe is an order too: nobody is
-/// left to give one.
+/// Waits until a socket is ready, the time is over, or an order comes. The end of the pipe is an order too: its
+/// writer is gone.
 pub(super) fn wait(sockets: &mut [Interest<'_>], mut orders: &PipeReader, limit: Option<Duration>) -> Option<Cut> {
     let mut polled = vec![PollFd::new(&orders, PollFlags::IN)];
     // A socket of which nothing is wanted is left out: poll would report its end again and again.

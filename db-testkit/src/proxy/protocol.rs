@@ -1,15 +1,12 @@
-//! Where does a request or a reply of the MySQL protocol begin and end?
+//! Requests and replies of the MySQL protocol.
 //!
 //! Pure: bytes in, decisions out. Nothing here holds a socket.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::command::Command;
-use super::reply::{Reply, number};
-
-/// A packet of this payload length is continued by the next.
-pub(super) const FULL: usize = 0xff_ff_ff;
-const HEADER: usize = 4;
+use super::packet::{HEADER, Packet, number};
+use super::reply::Reply;
 
 const OK: u8 = 0x00;
 const ERR: u8 = 0xff;
@@ -23,54 +20,6 @@ const CLIENT_QUERY_ATTRIBUTES: u32 = 1 << 27;
 
 /// What the proxy cannot read, or reads only without.
 const UNSUPPORTED: u32 = CLIENT_COMPRESS | CLIENT_SSL | CLIENT_OPTIONAL_METADATA | CLIENT_ZSTD | CLIENT_QUERY_ATTRIBUTES;
-
-/// One packet as it was on the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Packet {
-    pub(super) raw: Vec<u8>,
-}
-
-impl Packet {
-    fn payload(&self) -> &[u8] {
-        &self.raw[HEADER..]
-    }
-
-    fn sequence(&self) -> u8 {
-        self.raw[3]
-    }
-
-    fn is_continued(&self) -> bool {
-        self.payload().len() == FULL
-    }
-}
-
-/// Cuts a stream of bytes into packets.
-#[derive(Debug, Default)]
-pub(super) struct Packets {
-    buffer: Vec<u8>,
-    taken: usize,
-}
-
-impl Packets {
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
-        self.buffer.drain(..self.taken);
-        self.taken = 0;
-        self.buffer.extend_from_slice(bytes);
-    }
-
-    pub(super) fn next(&mut self) -> Option<Packet> {
-        let rest = &self.buffer[self.taken..];
-        let length = HEADER + usize::from(*rest.first()?) + (usize::from(*rest.get(1)?) << 8) + (usize::from(*rest.get(2)?) << 16);
-        let raw = rest.get(..length)?.to_vec();
-        self.taken += length;
-        Some(Packet { raw })
-    }
-
-    /// What is left and makes no whole packet.
-    pub(super) fn rest(&mut self) -> Vec<u8> {
-        self.buffer.split_off(std::mem::take(&mut self.taken))
-    }
-}
 
 /// What a packet from the client is.
 #[derive(Debug, PartialEq, Eq)]
@@ -219,11 +168,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn packet(sequence: u8, payload: &[u8]) -> Packet {
-        let length = (payload.len() as u32).to_le_bytes();
-        Packet { raw: [&length[..3], &[sequence], payload].concat() }
-    }
+    use crate::proxy::packet::{FULL, Received, packet};
 
     fn greeting(capabilities: u32) -> Packet {
         let caps = capabilities.to_le_bytes();
@@ -243,21 +188,6 @@ mod tests {
 
     fn query(text: &str) -> FromClient {
         FromClient::Request { command: Command::Query, text: Some(text.into()) }
-    }
-
-    #[test]
-    fn a_stream_is_cut_into_packets_wherever_it_was_split() {
-        let stream = [packet(0, b"one").raw, packet(1, b"").raw, packet(2, &[7; 300]).raw].concat();
-        for split in 0..stream.len() {
-            let mut packets = Packets::default();
-            let mut found = Vec::new();
-            for part in [&stream[..split], &stream[split..]] {
-                packets.feed(part);
-                found.extend(std::iter::from_fn(|| packets.next()));
-            }
-            assert_eq!(found, [packet(0, b"one"), packet(1, b""), packet(2, &[7; 300])], "split at {split}");
-            assert!(packets.rest().is_empty());
-        }
     }
 
     #[test]
@@ -291,7 +221,7 @@ mod tests {
             assert_eq!(dialogue.server_packet(&mut packet(1, &[OK, 0, 0, 2, 0])), FromServer::End);
             assert_eq!(dialogue.is_answered(), answered);
         }
-        assert_eq!(dialogue.server_packet(&mut packet(0, b"\xff\xbf\x0fidle")), FromServer::Pass, "nobody asked");
+        assert_eq!(dialogue.server_packet(&mut packet(0, b"\xff\xbf\x0fidle")), FromServer::Pass, "unasked");
     }
 
     #[test]
@@ -318,12 +248,12 @@ mod tests {
         #[test]
         fn no_bytes_can_panic_and_none_are_lost(logged_in: bool, said in prop::collection::vec(said(), 0..40)) {
             let mut dialogue = if logged_in { dialogue() } else { Dialogue::default() };
-            let mut sides = [Packets::default(), Packets::default()];
+            let mut sides = [Received::default(), Received::default()];
             let mut most = 64;
             for (from_client, bytes) in said {
                 let packets = &mut sides[usize::from(from_client)];
                 packets.feed(&bytes);
-                let waiting = packets.buffer.len();
+                let waiting = packets.waiting();
                 most = most.max(waiting);
                 let mut taken = 0;
                 while let Some(mut packet) = packets.next() {
@@ -334,8 +264,8 @@ mod tests {
                         dialogue.server_packet(&mut packet);
                     }
                 }
-                prop_assert_eq!(taken + packets.buffer[packets.taken..].len(), waiting);
-                prop_assert!(packets.buffer.capacity() <= 2 * most);
+                prop_assert_eq!(taken + packets.waiting(), waiting);
+                prop_assert!(packets.capacity() <= 2 * most);
             }
         }
     }

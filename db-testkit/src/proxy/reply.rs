@@ -1,9 +1,9 @@
-//! Where does a reply end?
+//! The end of a reply.
 //!
 //! Pure: packets in, decisions out.
 
 use super::command::Command;
-use super::protocol::FULL;
+use super::packet::{FULL, number};
 
 const OK: u8 = 0x00;
 const LOCAL_INFILE: u8 = 0xfb;
@@ -124,11 +124,6 @@ fn ok_status(payload: &[u8]) -> u16 {
 /// The status flags of an EOF packet: after the number of warnings.
 fn eof_status(payload: &[u8]) -> u16 {
     number(payload, 3, 2).unwrap_or(0) as u16
-}
-
-/// A little-endian number of `length` bytes.
-pub(super) fn number(bytes: &[u8], at: usize, length: usize) -> Option<u64> {
-    Some(bytes.get(at..at + length)?.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
 }
 
 /// A length-encoded integer, and how many bytes it takes.

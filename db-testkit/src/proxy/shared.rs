@@ -1,13 +1,13 @@
-//! What do the threads of a proxy and its owner share?
+//! State shared by the threads of a proxy and its owner.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{PipeWriter, Write};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::endpoint::Target;
 use super::fault::{Event, Plan};
 use super::poll::Cut;
 use super::{Counts, Request};
@@ -20,7 +20,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) upstream: SocketAddr,
+    /// Whether bytes are passed on without reading the protocol.
+    pub(super) opaque: bool,
+    /// How long bytes take in each direction.
+    pub(super) latency: Duration,
+    pub(super) target: Mutex<Target>,
     pub(super) state: Mutex<State>,
     pub(super) changed: Condvar,
     /// Wakes the thread that accepts.
@@ -30,6 +34,8 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) counts: Counts,
+    /// When connections were accepted.
+    pub(super) accepted: Vec<Instant>,
     pub(super) log: VecDeque<Request>,
     pub(super) plans: Vec<Arc<Plan>>,
     /// How to give orders to the threads of the open connections, by number.

@@ -68,20 +68,20 @@ pub(super) fn run(peers: &[&dyn Peer], at: &Site, faults: usize) -> Result<Secti
 
 fn stampede(site: &Site, admin: &mut Admin, peer: &dyn Peer, record: &mut Record) -> Result<Stampede> {
     let failed = |source| Error::Peer { peer: peer.name(), doing: "gathering a herd", source };
-    let line = site.line(Duration::ZERO)?;
-    let client = peer.client(&line.url(), SESSIONS).map_err(failed)?;
+    let proxy = site.proxy(Duration::ZERO)?;
+    let client = peer.client(&proxy.url(&site.url())?, SESSIONS).map_err(failed)?;
     let mut sessions = (0..SESSIONS).map(|_| client.session()).collect::<std::result::Result<Vec<_>, _>>().map_err(failed)?;
     // All at the same time, so that a pool makes all its connections; the second time each is called after the kill.
     call_all(peer, &mut sessions)?;
     admin.kill_all()?;
-    line.take_accepted();
+    proxy.reset_counts();
     let since = Instant::now();
     let recovered = call_all(peer, &mut sessions)?;
-    let accepted = line.take_accepted();
+    let accepted = proxy.accepted();
     // The herd is back when the last of them is.
     let last = recovered.iter().map(|one| one.at).try_fold(since, |last, at| Some(last.max(at?)));
     record.add(since, Recovered { at: last, failed: recovered.iter().map(|one| one.failed).sum() });
-    drop((sessions, client, line));
+    drop((sessions, client, proxy));
     admin.wait_alone()?;
     Ok(Stampede { connects: accepted.len(), peak: busiest(&accepted) })
 }

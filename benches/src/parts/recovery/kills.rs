@@ -117,15 +117,15 @@ fn killed_midway(admin: Admin, peer: &dyn Peer, url: &str, record: &mut Record) 
 /// Of the first call after a kill, and of connecting.
 fn round_trips(site: &Site, admin: &mut Admin, peer: &dyn Peer) -> Result<(u64, u64)> {
     let failed = |source| Error::Peer { peer: peer.name(), doing: "counting round trips", source };
-    let line = site.line(Duration::ZERO)?;
-    let client = peer.client(&line.url(), 1).map_err(failed)?;
-    let before = line.counts();
+    let proxy = site.proxy(Duration::ZERO)?;
+    let client = peer.client(&proxy.url(&site.url())?, 1).map_err(failed)?;
+    let before = proxy.counts();
     let mut session = client.session().map_err(failed)?;
-    let connecting = (line.counts() - before).round_trips;
+    let connecting = (proxy.counts() - before).round_trips;
     session.run(Work::Update, 1, WARM_UP).map_err(failed)?;
     admin.kill_all()?;
     thread::sleep(ARRIVED);
-    let before = line.counts();
+    let before = proxy.counts();
     session.once(Work::Update, 1, &|| {}).map_err(failed)?;
-    Ok(((line.counts() - before).round_trips, connecting))
+    Ok(((proxy.counts() - before).round_trips, connecting))
 }
