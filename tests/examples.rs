@@ -1,18 +1,23 @@
-//! Do the examples do what they say, on a server of their own?
+//! The examples, and the demo, do what they say on a server of their own.
 
 #![allow(clippy::unwrap_used, reason = "tests panic when something is not as it should be")]
 
 use std::path::Path;
 use std::process::Command;
 
-/// What an example prints, if it succeeds.
-fn run(example: &str, args: &[&str]) -> String {
+/// The output of an example that succeeds.
+fn run(example: &str) -> String {
+    run_of("examples", &["--example", example])
+}
+
+/// The output of a program of a package.
+fn run_of(package: &str, args: &[&str]) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     // The directory of this run's artifacts, where the examples have been compiled already.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let mut command = Command::new(env!("CARGO"));
-    command.current_dir(root).args(["run", "--quiet", "--package", "examples", "--target-dir"]).arg(target);
-    let output = command.args(["--example", example, "--"]).args(args).output().unwrap();
+    command.current_dir(root).args(["run", "--quiet", "--package", package, "--target-dir"]).arg(target);
+    let output = command.args(args).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     said
@@ -20,7 +25,7 @@ fn run(example: &str, args: &[&str]) -> String {
 
 #[test]
 fn the_bank_moves_money_and_does_not_notice_a_killed_connection() {
-    let said = run("bank", &[]);
+    let said = run("bank");
     for line in ["5000 cents more: insufficient funds", "[(1, 700), (2, 1300)]", "closed our connection", "[(1, 800), (2, 1200)]"] {
         assert!(said.contains(line), "{said}");
     }
@@ -28,13 +33,13 @@ fn the_bank_moves_money_and_does_not_notice_a_killed_connection() {
 
 #[test]
 fn the_demo_keeps_every_promise_under_fire() {
-    let said = run("demo", &["--seconds", "6", "--threads", "4"]);
+    let said = run_of("torture", &["--", "demo", "--seconds", "6", "--threads", "4"]);
     assert!(said.contains("kept: ") && said.contains("0 of unknown outcome"), "{said}");
 }
 
 #[test]
 fn the_orchestrator_does_every_task_once_though_the_server_is_killed() {
-    let said = run("orchestrator", &[]);
+    let said = run("orchestrator");
     for line in [
         "10 answers to COMMIT were lost",
         "the server was killed",
@@ -47,7 +52,7 @@ fn the_orchestrator_does_every_task_once_though_the_server_is_killed() {
 
 #[test]
 fn the_service_tells_each_client_the_truth_under_faults() {
-    let said = run("service", &[]);
+    let said = run("service");
     let outage = "an outage: [408, 408, 408, 408, 408, 408], health 503; after it: [201, 201, 201, 201, 201, 201], health 200";
     for line in [outage, "asked to stop: 201", "every 201 is in the database once, no error is"] {
         assert!(said.contains(line), "{line}: {said}");
@@ -56,7 +61,7 @@ fn the_service_tells_each_client_the_truth_under_faults() {
 
 #[test]
 fn every_style_of_error_says_what_happened_and_is_retried() {
-    let said = run("own_error", &[]);
+    let said = run("own_error");
     for style in ["with_source", "transparent", "with_anyhow", "by_hand"] {
         assert!(said.contains(&format!("UniqueViolation (member_name, {style:?}), HTTP 409, attempts 1")), "{style}: {said}");
     }
@@ -65,7 +70,7 @@ fn every_style_of_error_says_what_happened_and_is_retried() {
 
 #[test]
 fn before_the_change_orders_are_doubled_and_lost_and_after_it_they_are_not() {
-    let said = run("migrate", &[]);
+    let said = run("migrate");
     let lines = |what: &str| said.lines().filter(|line| line.contains(what)).count();
     assert_eq!((lines("before"), lines("after")), (5, 5), "{said}");
     assert_eq!((lines("DOUBLED"), lines("LOST"), lines("the order is in the database once")), (1, 1, 8), "{said}");
@@ -74,5 +79,5 @@ fn before_the_change_orders_are_doubled_and_lost_and_after_it_they_are_not() {
 /// Its tests run with all others.
 #[test]
 fn the_program_whose_tests_are_to_be_copied_runs() {
-    assert!(run("testing", &[]).contains("7 are left"));
+    assert!(run("testing").contains("7 are left"));
 }

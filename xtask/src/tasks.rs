@@ -17,7 +17,7 @@ pub(crate) fn demo(demo: &Demo) -> Result<()> {
         server::mariadb()?;
     }
     let mut command = cargo();
-    command.args(["run", "--release", "--package", "examples", "--no-default-features", "--example", "demo", "--"]);
+    command.args(["run", "--release", "--package", "torture", "--", "demo"]);
     let options = [
         ("--seconds", demo.seconds.map(|seconds| seconds.to_string())),
         ("--threads", demo.threads.map(|threads| threads.to_string())),
@@ -86,7 +86,7 @@ pub(crate) fn torture(torture: &Torture) -> Result<()> {
         }
         Victim::Mysql => use_mysql(&mut command, &server::mysql()?),
     }
-    command.args(["run", "--release", "--package", "examples", "--no-default-features", "--example", "torture", "--"]);
+    command.args(["run", "--release", "--package", "torture", "--", "run"]);
     let ledger = torture.ledger.map(|ledger| if ledger == Switch::On { "on" } else { "off" });
     let options = [
         ("--ops", torture.ops.map(|ops| ops.to_string())),
