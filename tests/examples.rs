@@ -5,6 +5,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use db_core::mysql::prelude::Queryable as _;
+
 /// The output of an example that succeeds.
 fn run(example: &str) -> String {
     run_of("examples", &["--example", example])
@@ -35,6 +37,16 @@ fn the_bank_moves_money_and_does_not_notice_a_killed_connection() {
 fn the_demo_keeps_every_promise_under_fire() {
     let said = run_of("torture", &["--", "demo", "--seconds", "6", "--threads", "4"]);
     assert!(said.contains("kept: ") && said.contains("0 of unknown outcome"), "{said}");
+}
+
+#[test]
+fn the_demo_spares_other_sessions_of_a_users_server_and_drops_its_tables() {
+    let server = db_testkit::Server::start().unwrap();
+    let mut other = server.connect().unwrap();
+    let said = run_of("torture", &["--", "demo", "--seconds", "3", "--threads", "2", "--url", &server.url()]);
+    assert!(said.contains("kept: "), "{said}");
+    let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_name LIKE 'db\\_core\\_%'";
+    assert_eq!(other.query_first(tables).unwrap(), Some(0), "in the session from before");
 }
 
 #[test]
