@@ -33,7 +33,7 @@ enum Task {
     Test(Test),
     /// Break connections, sessions and the server on purpose, and check that every call ends in one of two ways.
     Torture(Torture),
-    /// Check what the tests do not: every combination of features, the licences of all dependencies, the packages.
+    /// Check what the tests do not: every combination of features, the dependencies, the packages.
     Check,
     /// Measure what the attributes cost the compiler, against the same functions written by hand.
     Cost(Cost),

@@ -1,8 +1,8 @@
-//! What does each command do, step by step?
+//! The steps of each command.
 
 use std::process::Command;
 
-use crate::command::{Error, Result, cargo, run, succeeds};
+use crate::command::{Result, cargo, cargo_tool, run};
 use crate::server::{self, MYSQL_ROOT, MySql};
 use crate::{Demo, Servers, Switch, Test, Torture, Victim};
 
@@ -36,7 +36,7 @@ pub(crate) fn test(test: &Test) -> Result<()> {
         server::mariadb()?;
     }
     let mysql = if test.server == Servers::Mariadb { None } else { Some(server::mysql()?) };
-    nextest()?;
+    cargo_tool("cargo-nextest")?;
 
     if with_mariadb {
         println!("Tests against MariaDB");
@@ -111,17 +111,4 @@ fn nextest_run(test: &Test) -> Command {
     let mut command = cargo();
     command.args(["nextest", "run", "--workspace"]).args(&test.nextest);
     command
-}
-
-/// Installs the test runner if it is missing.
-fn nextest() -> Result<()> {
-    if succeeds(cargo().args(["nextest", "--version"])) {
-        return Ok(());
-    }
-    println!("cargo-nextest is missing: installing it");
-    run(cargo().args(["install", "--locked", "cargo-nextest"])).map_err(|error| Error::Missing {
-        what: "cargo-nextest",
-        cause: error.to_string(),
-        by_hand: "cargo install --locked cargo-nextest".into(),
-    })
 }
