@@ -1,17 +1,19 @@
-//! What the tests have in common: a bank on a server of its own, and ways to hurt it.
+//! The fixture of the tests: a bank on its own server, and ways to break its connections.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests panic when something is not as it should be")]
 #![allow(missing_docs, reason = "read by those who write the tests")]
 
 mod relay;
 
+use std::fmt::Debug;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use db_core::mysql::{self, Conn, prelude::Queryable as _};
 use db_core::prelude::*;
-use db_testkit::Server;
+use db_core::{DbBuilder, Error};
+use db_testkit::{FaultProxy, Server};
 pub use relay::relay;
 
 /// A server, and a table `account` with ten accounts (1 to 10) of 100 each.
@@ -48,12 +50,42 @@ impl Bank {
         conn
     }
 
+    /// A database that is reached through a proxy, with the bank's retry policy and these options.
+    pub fn proxied(&self, options: impl FnOnce(DbBuilder) -> DbBuilder) -> (FaultProxy, Db) {
+        let proxy = self.server.proxy().unwrap();
+        let builder = Db::builder(&proxy.url(&self.server.url()).unwrap()).retry(quick());
+        let db = options(builder).connect().unwrap();
+        (proxy, db)
+    }
+
+    /// What a transaction returns that commits.
+    pub fn commits<T>(&self, body: impl FnOnce(&mut Transaction<'_>) -> db_core::Result<T>) -> T {
+        self.db.transaction(body).unwrap()
+    }
+
+    /// The error of a transaction that fails.
+    pub fn fails<T: Debug>(&self, body: impl FnOnce(&mut Transaction<'_>) -> db_core::Result<T>) -> Error {
+        self.db.transaction(body).unwrap_err()
+    }
+
+    /// Another session that has locked this account until it ends its transaction.
+    pub fn locked(&self, id: u32) -> Conn {
+        let mut session = self.admin();
+        session.query_drop("BEGIN").unwrap();
+        session.query_drop(format!("SELECT * FROM account WHERE id = {id} FOR UPDATE")).unwrap();
+        session
+    }
+
     pub fn admin_query(&self, sql: &str) {
         self.admin().query_drop(sql).unwrap();
     }
 
     pub fn balance(&self, id: u32) -> i64 {
         self.admin().exec_first("SELECT balance FROM account WHERE id = ?", (id,)).unwrap().unwrap()
+    }
+
+    pub fn balances<const N: usize>(&self, ids: [u32; N]) -> [i64; N] {
+        ids.map(|id| self.balance(id))
     }
 
     pub fn notes(&self) -> Vec<String> {
