@@ -2,27 +2,28 @@
 
 #![allow(clippy::unwrap_used, reason = "tests panic when something is not as it should be")]
 
-use std::path::Path;
 use std::process::Command;
 
 use db_core::mysql::prelude::Queryable as _;
+use tests::{example, program};
 
 /// The output of an example that succeeds.
-fn run(example: &str) -> String {
-    run_of("examples", &["--example", example])
+fn run(name: &str) -> String {
+    output(example(name))
 }
 
-/// The output of a program of a package.
-fn run_of(package: &str, args: &[&str]) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    // The directory of this run's artifacts, where the examples have been compiled already.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(root).args(["run", "--quiet", "--package", package, "--target-dir"]).arg(target);
-    let output = command.args(args).output().unwrap();
+fn output(mut command: Command) -> String {
+    let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     said
+}
+
+/// The demo, with these options.
+fn demo(options: &[&str]) -> String {
+    let mut command = program("torture");
+    command.args(["--", "demo"]).args(options);
+    output(command)
 }
 
 #[test]
@@ -35,7 +36,7 @@ fn the_bank_moves_money_and_does_not_notice_a_killed_connection() {
 
 #[test]
 fn the_demo_keeps_every_promise_under_fire() {
-    let said = run_of("torture", &["--", "demo", "--seconds", "6", "--threads", "4"]);
+    let said = demo(&["--seconds", "6", "--threads", "4"]);
     assert!(said.contains("kept: ") && said.contains("0 of unknown outcome"), "{said}");
 }
 
@@ -43,7 +44,7 @@ fn the_demo_keeps_every_promise_under_fire() {
 fn the_demo_spares_other_sessions_of_a_users_server_and_drops_its_tables() {
     let server = db_testkit::Server::start().unwrap();
     let mut other = server.connect().unwrap();
-    let said = run_of("torture", &["--", "demo", "--seconds", "3", "--threads", "2", "--url", &server.url()]);
+    let said = demo(&["--seconds", "3", "--threads", "2", "--url", &server.url()]);
     assert!(said.contains("kept: "), "{said}");
     let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_name LIKE 'db\\_core\\_%'";
     assert_eq!(other.query_first(tables).unwrap(), Some(0), "in the session from before");
@@ -58,15 +59,6 @@ fn the_orchestrator_does_every_task_once_though_the_server_is_killed() {
         "tasks that were not ended exactly once: 0\n",
         "in the cloud, and active: 296, 296",
     ] {
-        assert!(said.contains(line), "{line}: {said}");
-    }
-}
-
-#[test]
-fn the_service_tells_each_client_the_truth_under_faults() {
-    let said = run("service");
-    let outage = "an outage: [408, 408, 408, 408, 408, 408], health 503; after it: [201, 201, 201, 201, 201, 201], health 200";
-    for line in [outage, "asked to stop: 201", "every 201 is in the database once, no error is"] {
         assert!(said.contains(line), "{line}: {said}");
     }
 }

@@ -6,6 +6,8 @@
 mod relay;
 
 use std::fmt::Debug;
+use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -213,6 +215,23 @@ pub fn in_a_forked_child(work: impl FnOnce() -> bool) -> bool {
             }
         }
     }
+}
+
+/// A command that runs the program of a package of the workspace.
+pub fn program(package: &str) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    // The directory of this run's artifacts, where the programs have been compiled already.
+    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root).args(["run", "--quiet", "--package", package, "--target-dir"]).arg(target);
+    command
+}
+
+/// A command that runs an example.
+pub fn example(name: &str) -> Command {
+    let mut command = program("examples");
+    command.args(["--example", name]);
+    command
 }
 
 /// The code of the server's error, if it is one.
