@@ -1,4 +1,4 @@
-//! How does a program hold its database?
+//! `Db`: a database as a program holds it.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -7,9 +7,10 @@ use std::{env, fmt};
 
 use mysql::OptsBuilder;
 
-use crate::database::Database;
-use crate::lock::{LockGuard, SharedLock};
-use crate::settings::Settings;
+use crate::config::Settings;
+use crate::session::lock::{LockGuard, SharedLock};
+use crate::session::shared::Database;
+use crate::transaction::retry_loop;
 use crate::{Error, ErrorKind, Result, RetryPolicy, Scope, Stats};
 
 /// As the servers' own `long_query_time`.
@@ -80,7 +81,8 @@ impl Db {
     ///
     /// As [`DbBuilder::connect`].
     pub fn fork(&self) -> Result<Self> {
-        Self::open(Arc::clone(&self.database().settings), SharedLock::new())
+        let forked = Self::open(Arc::clone(&self.database().settings), SharedLock::new());
+        self.told(forked)
     }
 
     /// Holds the lock over several calls: no other thread uses the connection meanwhile, and transactions of this thread still work.
@@ -110,7 +112,8 @@ impl Db {
     /// As [`DbBuilder::connect`], and [`AlreadyInTransaction`](crate::ErrorKind::AlreadyInTransaction),
     /// [`LockTimeout`](crate::ErrorKind::LockTimeout), [`ConnectionLost`](crate::ErrorKind::ConnectionLost).
     pub fn ping(&self) -> Result<()> {
-        self.database().enter()?.session.ping()
+        let database = self.database();
+        self.told(database.enter().and_then(|mut entered| entered.session.ping()))
     }
 
     /// Makes the commit ledger's table in the URL's database, unless it is there. To be called once, on a `Db` without
@@ -130,8 +133,7 @@ impl Db {
     /// As [`ping`](Self::ping), and [`Config`](crate::ErrorKind::Config): the URL names no database.
     pub fn install_ledger(&self) -> Result<()> {
         let database = self.database();
-        let table = Settings::table(&database.settings.options)?;
-        database.enter()?.session.install_ledger(&table)
+        self.told(database.enter().and_then(|mut entered| entered.session.install_ledger()))
     }
 
     /// Closes the connection now. The next use opens another one.
@@ -139,6 +141,15 @@ impl Db {
     /// It waits for a transaction of another thread; inside one of this thread's, it closes when that has ended.
     pub fn disconnect(&self) {
         self.database().disconnect();
+    }
+
+    /// A retry around such a call learns of its failure as of a transaction's that could not begin.
+    fn told<R>(&self, result: Result<R>) -> Result<R> {
+        result.map_err(|error| {
+            let error = error.at(self.database().id());
+            retry_loop::saw_unreachable(self.database(), &error);
+            error
+        })
     }
 
     fn open(settings: Arc<Settings>, lock: SharedLock) -> Result<Self> {

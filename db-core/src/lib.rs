@@ -38,44 +38,23 @@
 
 extern crate self as db_core;
 
-mod classify;
-mod constraint;
-mod database;
+#[doc(hidden)]
+#[path = "macro_support/mod.rs"]
+pub mod __private;
+mod config;
+mod connection;
 mod db;
-mod ending;
 mod error;
-mod hooks;
-mod inspect;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod ledger;
-mod link;
-mod lock;
-mod meters;
-mod observe;
 mod options;
-mod outcome;
-mod policy;
-mod prepared;
-#[cfg(feature = "tracing")]
-mod query_text;
-mod redact;
-mod reply;
-mod resolve;
 mod retry;
-mod scope;
 mod session;
-mod settings;
-mod socket;
-mod spare;
-mod state;
-mod statement_kind;
-mod statements;
-mod stats;
-mod texts;
-#[cfg(feature = "serde")]
-mod written;
+mod sql;
+mod telemetry;
+mod transaction;
 
-pub use classify::ErrorKind;
-pub use constraint::Constraint;
 pub use db::{Db, DbBuilder};
 #[doc = include_str!("../docs/retry_on_disconnect.md")]
 #[doc(inline)]
@@ -83,13 +62,15 @@ pub use db_macros::retry_on_disconnect;
 #[doc = include_str!("../docs/transactional.md")]
 #[doc(inline)]
 pub use db_macros::transactional;
+pub use error::constraint::Constraint;
+pub use error::kind::ErrorKind;
 pub use error::{Error, Result};
-pub use lock::{LockGuard, SharedLock};
 pub use mysql;
 pub use options::{Isolation, TxOptions};
-pub use policy::{Attempt, RetryPolicy};
-pub use scope::{Scope, Transaction};
-pub use stats::Stats;
+pub use retry::policy::{Attempt, RetryPolicy};
+pub use session::lock::{LockGuard, SharedLock};
+pub use telemetry::stats::Stats;
+pub use transaction::{Scope, Transaction};
 
 /// What a module that talks to a database imports.
 pub mod prelude {
@@ -99,118 +80,4 @@ pub mod prelude {
         Attempt, Db, DbBuilder, ErrorKind, Isolation, LockGuard, RetryPolicy, Scope, SharedLock, Transaction, TxOptions,
         retry_on_disconnect, transactional,
     };
-}
-
-#[cfg(any(doc, doctest))]
-pub mod guide {
-    //! What does not fit beside one item, a page for each question. In reading order:
-    //!
-    //! | Page | The question |
-    //! |---|---|
-    //! | [`connecting`] | How is a database named, and reached over TLS or a socket? |
-    //! | [`composing`] | How do small functions become one transaction? |
-    //! | [`retry`] | What is run again, and what must a body be to bear it? |
-    //! | [`side_effects`] | What becomes of mails and messages? |
-    //! | [`isolation`] | Which level, and which lock? |
-    //! | [`locks`] | One connection for several threads, or several? |
-    //! | [`ledger`] | What happens when the answer to COMMIT is lost? |
-    //! | [`testing`] | How is all this tested? |
-    //! | [`operating`] | What does a running program tell? |
-    //! | [`hostile`] | What can a server do that means harm? |
-    //! | [`moving`], [`python`] | What corresponds to what elsewhere? |
-    //! | [`versions`] | What stays, and what may change? |
-
-    #[doc = include_str!("../docs/guide/connecting.md")]
-    pub mod connecting {}
-
-    #[doc = include_str!("../docs/guide/composing.md")]
-    pub mod composing {}
-
-    #[doc = include_str!("../docs/guide/retry.md")]
-    pub mod retry {}
-
-    #[doc = include_str!("../docs/guide/side_effects.md")]
-    pub mod side_effects {}
-
-    #[doc = include_str!("../docs/guide/isolation.md")]
-    pub mod isolation {}
-
-    #[doc = include_str!("../docs/guide/locks.md")]
-    pub mod locks {}
-
-    #[doc = include_str!("../docs/guide/ledger.md")]
-    pub mod ledger {}
-
-    #[doc = include_str!("../docs/guide/testing.md")]
-    pub mod testing {}
-
-    #[doc = include_str!("../docs/operating.md")]
-    pub mod operating {}
-
-    #[doc = include_str!("../docs/guide/hostile.md")]
-    pub mod hostile {}
-
-    #[doc = include_str!("../docs/guide/moving.md")]
-    pub mod moving {}
-
-    #[doc = include_str!("../docs/guide/python.md")]
-    pub mod python {}
-
-    #[doc = include_str!("../docs/guide/versions.md")]
-    pub mod versions {}
-}
-
-/// What the attributes expand to. Not for use by hand, and not stable.
-#[doc(hidden)]
-pub mod __private {
-    use std::any::type_name_of_val;
-
-    pub use crate::inspect::{Fault, Inspect};
-    use crate::outcome::{Outcome, TakesFault};
-    pub use crate::{Attempt, Error, Isolation, RetryPolicy, Scope, Transaction, TxOptions};
-
-    /// `#[transactional]`
-    pub fn transactional<R: Outcome<Error: TakesFault>>(
-        scope: &Scope<'_>,
-        options: TxOptions,
-        body: impl FnOnce(&mut Transaction<'_>) -> R,
-        inspect: impl Fn(&R::Error) -> Option<Fault>,
-    ) -> R {
-        R::from_result(scope.run(type_name_of_val(&body), &options, inspect, |tx| body(tx).into_result()))
-    }
-
-    /// `#[retry_on_disconnect]`
-    pub fn retrying<R: Outcome<Error: TakesFault>>(
-        scope: &Scope<'_>,
-        policy: impl FnOnce(RetryPolicy) -> RetryPolicy,
-        mut body: impl FnMut(Attempt) -> R,
-        inspect: impl Fn(&R::Error) -> Option<Fault>,
-    ) -> R {
-        R::from_result(scope.run_retrying(type_name_of_val(&body), policy, inspect, |attempt| body(attempt).into_result()))
-    }
-
-    /// `#[retry_on_disconnect]` above `#[transactional]`
-    pub fn retrying_transactional<R: Outcome<Error: TakesFault>>(
-        scope: &Scope<'_>,
-        policy: impl FnOnce(RetryPolicy) -> RetryPolicy,
-        options: TxOptions,
-        mut body: impl FnMut(Attempt, &mut Transaction<'_>) -> R,
-        inspect: impl Fn(&R::Error) -> Option<Fault>,
-    ) -> R {
-        R::from_result(
-            scope.run_retrying_transaction(type_name_of_val(&body), policy, &options, inspect, |attempt, tx| {
-                body(attempt, tx).into_result()
-            }),
-        )
-    }
-
-    /// The policy of `#[retry_on_disconnect]` without options: the database's own.
-    pub fn unchanged(policy: RetryPolicy) -> RetryPolicy {
-        policy
-    }
-
-    /// What a function that the attributes refuse, and that is never run, has in place of its transaction.
-    pub fn refused<T>() -> T {
-        unreachable!("the attribute is a compile error")
-    }
 }

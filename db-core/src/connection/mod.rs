@@ -1,0 +1,451 @@
+//! A connection whose state on the server is known.
+
+pub(crate) mod prepared;
+pub(crate) mod response;
+pub(crate) mod socket;
+pub(crate) mod statement_cache;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use mysql::prelude::{FromRow, Queryable};
+use mysql::consts::SessionStateType;
+use mysql::{Conn, Row, Text};
+
+use crate::config::Settings;
+use crate::connection::response::{Reply, caught, garbled};
+use crate::connection::socket::Seen;
+use crate::connection::statement_cache::Texts;
+use crate::error::classify;
+use crate::telemetry::event::event;
+use crate::{Error, ErrorKind, Result};
+
+/// Whatever `completion_type` says: a chained transaction would keep the isolation level and the access mode of this one, and a
+/// released session would end.
+pub(crate) const COMMIT: &str = "COMMIT AND NO CHAIN NO RELEASE";
+pub(crate) const ROLLBACK: &str = "ROLLBACK AND NO CHAIN NO RELEASE";
+
+const NAMES: &str = "SET NAMES utf8mb4";
+const MODE: &str = "SET autocommit = 0";
+/// The server says in its replies when something changes that outlives the transaction in its session.
+const MODE_TRACKED: &str = "SET autocommit = 0, session_track_state_change = ON";
+/// A node of a cluster that has lost its quorum accepts logins, pings and SET. It refuses this.
+const CHECK: &str = "SAVEPOINT db_core_check";
+/// What is to be known of a server; each exists on some only.
+const FACTS: &str = "SHOW VARIABLES WHERE Variable_name IN ('max_allowed_packet', 'hostname', 'port', 'server_uuid', \
+                     'wsrep_node_name', 'wsrep_on', 'group_replication_single_primary_mode', 'read_only', \
+                     'super_read_only', 'innodb_read_only')";
+
+/// The most rows that the reply to a question of ours may have.
+const MOST_ROWS: usize = 100;
+
+const MORE_ROWS: &str = "the server sent more rows than were asked for";
+const OTHER_COLUMNS: &str = "the server sent other columns than were asked for";
+const MORE_RESULTS: &str = "the server sent replies to more statements than it was sent";
+
+/// SAVEPOINT does not exist: the transaction it was set in has ended.
+const NO_SUCH_SAVEPOINT: u16 = 1305;
+
+/// TiDB: several statements in one request are not allowed.
+const MULTI_STATEMENT_REFUSED: u16 = 8130;
+
+const UNKNOWN_VARIABLE: u16 = 1193;
+
+/// A connection whose state on the server is known. It is dropped, without another byte, as soon as it is not.
+pub(crate) struct Link {
+    /// `None` only while being dropped.
+    conn: Option<Conn>,
+    process: u32,
+    serial: u64,
+    tls: bool,
+    one_by_one: bool,
+    /// Cleared by the first failure that leaves the state unknown.
+    known: bool,
+    /// The driver has handed out a result, and swallows an error that it meets while it drops the result's rest.
+    unverified: bool,
+    /// Reads end after a while, so that a reply may still be on its way when the next statement is sent.
+    reads_time_out: bool,
+    server: ServerFacts,
+    texts: Texts,
+    /// Where the statements of a request are put together.
+    joined: String,
+}
+
+/// What is done with a row of a reply.
+type OnRow<'f> = dyn FnMut(&mut Reply<'_, '_, '_, Text>, Row) -> mysql::Result<()> + 'f;
+
+/// What a server says of itself when a connection is made.
+#[derive(Debug, Default)]
+pub(crate) struct ServerFacts {
+    /// Bytes; 0: not known.
+    max_allowed_packet: usize,
+    /// Tells it from other servers that the same address may lead to.
+    identity: String,
+    galera: bool,
+    /// A member of a group that writes on several members.
+    multi_primary: bool,
+    read_only: bool,
+}
+
+impl ServerFacts {
+    fn read(rows: Vec<(String, String)>) -> Self {
+        let mut facts = Self::default();
+        for (name, value) in rows {
+            let on = value.eq_ignore_ascii_case("ON") || value == "1";
+            match name.as_str() {
+                "max_allowed_packet" => facts.max_allowed_packet = value.parse().unwrap_or_default(),
+                "wsrep_on" => facts.galera = on,
+                "read_only" | "super_read_only" | "innodb_read_only" => facts.read_only |= on,
+                "group_replication_single_primary_mode" => facts.multi_primary = !on,
+                _ => {
+                    facts.identity.push_str(&value);
+                    facts.identity.push('/');
+                }
+            }
+        }
+        facts
+    }
+}
+
+/// A statement of a request failed: which one, and how.
+pub(crate) struct PacketError {
+    /// Statements before it that were executed.
+    pub(crate) executed: usize,
+    /// Statements that were sent.
+    pub(crate) sent: usize,
+    pub(crate) error: mysql::Error,
+}
+
+impl PacketError {
+    /// The server refused the statement at this place because the savepoint it names does not exist.
+    pub(crate) fn is_missing_savepoint(&self, place: usize) -> bool {
+        self.executed == place && matches!(&self.error, mysql::Error::MySqlError(error) if error.code == NO_SUCH_SAVEPOINT)
+    }
+
+    /// The server replied with an error.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(&self.error, mysql::Error::MySqlError(_))
+    }
+}
+
+impl Link {
+    /// Connects: one round trip for the handshake, one for the session's settings.
+    pub(crate) fn open(settings: &Settings) -> Result<Self> {
+        let mut link = Self::open_quick(settings)?;
+        link.reads_time_out = settings.read_timeout.is_some();
+        socket::set_read_timeout(link.conn(), settings.read_timeout)
+            .map_err(|error| Error::new(ErrorKind::ConnectFailed, format!("the socket takes no read timeout: {error}")))?;
+        Ok(link)
+    }
+
+    /// A connection for short statements of our own: the handshake's read timeout stays.
+    pub(crate) fn open_quick(settings: &Settings) -> Result<Self> {
+        let refused = |error: mysql::Error| {
+            let verdict = classify::connect(&error);
+            Error::classified(&error, verdict.kind, verdict.transient)
+        };
+        // A version that the driver cannot read, it panics at when asked for it.
+        let connected = caught(|| {
+            let conn = Conn::new(settings.options.clone())?;
+            conn.server_version();
+            Ok(conn)
+        });
+        let conn = connected.map_err(refused)?;
+        let mut link = Self {
+            conn: Some(conn),
+            process: std::process::id(),
+            serial: next_serial(),
+            // The driver does without TLS on a Unix socket.
+            tls: settings.options.get_ssl_opts().is_some() && settings.options.get_socket().is_none(),
+            one_by_one: false,
+            known: true,
+            unverified: false,
+            reads_time_out: true,
+            server: ServerFacts::default(),
+            texts: Texts::new(settings.options.get_stmt_cache_size()),
+            joined: String::new(),
+        };
+        link.set_up().map_err(refused)?;
+        Ok(link)
+    }
+
+    /// One round trip, where the server allows it.
+    fn set_up(&mut self) -> mysql::Result<()> {
+        let mut mode = MODE_TRACKED;
+        loop {
+            let statements = [NAMES, mode, FACTS, CHECK, ROLLBACK];
+            match self.packet_with_rows(&statements) {
+                Ok(rows) => {
+                    self.server = ServerFacts::read(rows);
+                    return Ok(());
+                }
+                Err(failed) => match &failed.error {
+                    mysql::Error::MySqlError(error) if error.code == UNKNOWN_VARIABLE && mode == MODE_TRACKED => mode = MODE,
+                    // A proxy that takes one statement at a time may call the second one a syntax error.
+                    mysql::Error::MySqlError(error) if matches!(error.code, MULTI_STATEMENT_REFUSED | 1064) && !self.one_by_one => {
+                        self.one_by_one = true;
+                        static SAID: AtomicBool = AtomicBool::new(false);
+                        if !SAID.swap(true, Ordering::Relaxed) {
+                            event!(
+                                warn,
+                                "db_core.one_by_one",
+                                { db.response.status_code = %error.code },
+                                "the server refuses several statements in one request: they are sent one by one"
+                            );
+                        }
+                    }
+                    _ => return Err(failed.error),
+                },
+            }
+        }
+    }
+
+    /// Puts the session back to what it was when it was opened: two round trips. Prepared statements end with it.
+    pub(crate) fn reset(&mut self, settings: &Settings) -> Result<()> {
+        self.verify()?;
+        let reset = self.conn_mut().and_then(|conn| caught(|| conn.reset())).and_then(|()| self.set_up());
+        reset.map_err(|error| {
+            self.abandon();
+            Error::from(error)
+        })?;
+        self.serial = next_serial();
+        self.texts = Texts::new(settings.options.get_stmt_cache_size());
+        Ok(())
+    }
+
+    pub(crate) fn conn(&self) -> &Conn {
+        match &self.conn {
+            Some(conn) => conn,
+            None => unreachable!("the connection is taken only when the link is dropped"),
+        }
+    }
+
+    /// To send on. After a reply that never came every later one would belong to the request before: nothing is sent then.
+    pub(crate) fn conn_mut(&mut self) -> mysql::Result<&mut Conn> {
+        Ok(self.prepared_mut()?.0)
+    }
+
+    /// To prepare statements on.
+    pub(crate) fn prepared_mut(&mut self) -> mysql::Result<(&mut Conn, &mut Texts)> {
+        match &mut self.conn {
+            Some(conn) if self.known => Ok((conn, &mut self.texts)),
+            _ => Err(mysql::Error::server_disconnected()),
+        }
+    }
+
+    /// Where this end of the connection is, as the server sees it if nobody translates addresses between them. `None`: not on the network.
+    pub(crate) fn local_port(&self) -> Option<u16> {
+        socket::local_port(self.conn())
+    }
+
+    /// A number no other link of this process has, unlike the server's connection id.
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    pub(crate) fn is_multi_primary(&self) -> bool {
+        self.server.multi_primary
+    }
+
+    /// As it said when the connection was made.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.server.read_only
+    }
+
+    pub(crate) fn is_galera(&self) -> bool {
+        self.server.galera
+    }
+
+    /// Tells the server from others that the same address may lead to.
+    pub(crate) fn identity(&self) -> &str {
+        &self.server.identity
+    }
+
+    /// The most bytes that the server takes in one request; 0: not known.
+    pub(crate) fn max_allowed_packet(&self) -> usize {
+        self.server.max_allowed_packet
+    }
+
+    /// Whether the last OK said that something has changed that outlives the transaction in its session.
+    pub(crate) fn session_changed(&self) -> bool {
+        match self.conn().session_state_changes() {
+            Ok(changes) => changes.iter().any(|change| change.data_type() == SessionStateType::SESSION_TRACK_STATE_CHANGE),
+            Err(_) => true,
+        }
+    }
+
+    /// `raw`: the driver's own result goes to the caller. It swallows what it meets when it is dropped.
+    pub(crate) fn hands_out(&mut self, raw: bool) {
+        self.unverified |= raw && self.reads_time_out;
+    }
+
+    /// Makes sure that the next reply belongs to the next request: one round trip, after a result that the driver handed out on a
+    /// connection whose reads time out. The number is one that no earlier reply can have.
+    pub(crate) fn verify(&mut self) -> mysql::Result<()> {
+        if !self.unverified {
+            return Ok(());
+        }
+        self.unverified = false;
+        let number = fastrand::u64(..);
+        match self.ask::<u64>(&format!("SELECT {number}")) {
+            Ok(reply) if reply == [number] => Ok(()),
+            _ => {
+                self.abandon();
+                Err(garbled("the rest of an earlier result was lost"))
+            }
+        }
+    }
+
+    /// Nothing more may be sent: what the server would answer to is no longer known.
+    pub(crate) fn abandon(&mut self) {
+        self.known = false;
+    }
+
+    /// Opened before a fork(2), in the parent process, which goes on speaking on it.
+    pub(crate) fn inherited(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    /// Whether a statement may be sent: this process's own, and [alive](Self::alive).
+    pub(crate) fn usable(&self) -> bool {
+        !self.inherited() && self.alive()
+    }
+
+    /// State known, and open as far as the socket knows.
+    pub(crate) fn alive(&self) -> bool {
+        self.known
+            && match socket::peek(self.conn()) {
+                Seen::Quiet => true,
+                // TLS sends records of its own; a farewell is found by the first statement then.
+                Seen::Bytes => self.tls,
+                Seen::Gone => false,
+            }
+    }
+
+    /// One round trip. After anything but a reply nothing more is sent.
+    pub(crate) fn ping(&mut self) -> mysql::Result<()> {
+        self.packet(&[CHECK, ROLLBACK]).map(drop).map_err(|failed| failed.error)
+    }
+
+    /// Asks a question of our own, and reads the whole answer.
+    pub(crate) fn ask<T: FromRow>(&mut self, sql: &str) -> mysql::Result<Vec<T>> {
+        let asked = (|| {
+            let mut reply = self.request(sql)?;
+            let mut answer = Vec::new();
+            while let Some(row) = reply.next_row()? {
+                if answer.len() == MOST_ROWS {
+                    return Err(reply.refuse(MORE_ROWS));
+                }
+                answer.push(
+                    mysql::from_row_opt(row).map_err(|_| reply.refuse(OTHER_COLUMNS))?,
+                );
+            }
+            if reply.next_result()? { Err(reply.refuse(MORE_RESULTS)) } else { Ok(answer) }
+        })();
+        asked.inspect_err(|error| self.unless_refused(error))
+    }
+
+    /// A refusal is a reply. After any other failure it is not known to which request the next reply belongs.
+    fn unless_refused(&mut self, error: &mysql::Error) {
+        if !matches!(error, mysql::Error::MySqlError(_)) {
+            self.abandon();
+        }
+    }
+
+    /// Executes statements of our own in one round trip, where the server allows it. Returns how many rows they changed.
+    pub(crate) fn packet(&mut self, statements: &[&str]) -> Result<u64, PacketError> {
+        self.execute(statements, &mut |reply, _| Err(reply.refuse("the server sent rows where none were asked for")))
+    }
+
+    /// As [`packet`](Self::packet), of which one statement has rows of two columns.
+    fn packet_with_rows(&mut self, statements: &[&str]) -> Result<Vec<(String, String)>, PacketError> {
+        let mut rows = Vec::new();
+        self.execute(statements, &mut |reply, row| {
+            if rows.len() == MOST_ROWS {
+                return Err(reply.refuse(MORE_ROWS));
+            }
+            rows.push(mysql::from_row_opt(row).map_err(|_| reply.refuse(OTHER_COLUMNS))?);
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    fn execute(&mut self, statements: &[&str], on_row: &mut OnRow<'_>) -> Result<u64, PacketError> {
+        match statements {
+            [] => Ok(0),
+            [one] => self.send(one, 1, on_row),
+            _ if self.one_by_one => {
+                let mut changed = 0;
+                for (executed, statement) in statements.iter().enumerate() {
+                    changed += self.send(statement, 1, on_row).map_err(|failed| PacketError {
+                        executed: executed + failed.executed,
+                        sent: executed + 1,
+                        ..failed
+                    })?;
+                }
+                Ok(changed)
+            }
+            [first, rest @ ..] => {
+                let mut joined = std::mem::take(&mut self.joined);
+                joined.clear();
+                joined.push_str(first);
+                for statement in rest {
+                    joined.push_str("; ");
+                    joined.push_str(statement);
+                }
+                let result = self.send(&joined, statements.len(), on_row);
+                self.joined = joined;
+                result
+            }
+        }
+    }
+
+    fn request(&mut self, sql: &str) -> mysql::Result<Reply<'_, '_, '_, Text>> {
+        let conn = self.conn_mut()?;
+        Ok(Reply::new(caught(|| conn.query_iter(sql))?))
+    }
+
+    /// Reads every result: an error in a later one is otherwise lost with the result.
+    fn send(&mut self, sql: &str, sent: usize, on_row: &mut OnRow<'_>) -> Result<u64, PacketError> {
+        let mut executed = 0;
+        let mut changed = 0;
+        let result = (|| {
+            let mut reply = self.request(sql)?;
+            while reply.next_result()? {
+                if executed == sent {
+                    return Err(reply.refuse(MORE_RESULTS));
+                }
+                changed += reply.affected_rows();
+                while let Some(row) = reply.next_row()? {
+                    on_row(&mut reply, row)?;
+                }
+                executed += 1;
+            }
+            if executed == sent { Ok(()) } else { Err(garbled("the server sent replies to fewer statements than it was sent")) }
+        })();
+        match result {
+            Ok(()) => Ok(changed),
+            Err(error) => {
+                self.unless_refused(&error);
+                Err(PacketError { executed, sent, error })
+            }
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let Some(conn) = self.conn.take() else { return };
+        if self.inherited() {
+            // COM_QUIT from here would end the parent's session.
+            std::mem::forget(conn);
+        } else if !self.known {
+            socket::silence(&conn);
+        }
+    }
+}
+
+/// A number that no other connection of this process has.
+fn next_serial() -> u64 {
+    static SERIAL: AtomicU64 = AtomicU64::new(1);
+    SERIAL.fetch_add(1, Ordering::Relaxed)
+}

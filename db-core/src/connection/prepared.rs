@@ -1,0 +1,136 @@
+//! Whose prepared statement is this?
+//!
+//! A driver's `Statement` is a pair of numbers, the connection's id and the statement's. Servers start both anew when
+//! they restart, and two servers share them, so that another connection's statement can be executed in place of one's own.
+//! Here each pair handed out belongs to one connection of the process for good.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use mysql::prelude::{AsStatement, Queryable};
+use mysql::{Params, QueryResult, Statement};
+use parking_lot::Mutex;
+
+use crate::connection::Link;
+use crate::sql::kind::{self, StatementKind};
+#[cfg(feature = "tracing")]
+use crate::telemetry::event as events;
+use crate::telemetry::event::statement;
+use crate::{Error, ErrorKind};
+
+/// The numbers of the connection and of the statement.
+type Pair = (u32, u32);
+
+/// The connection a statement was prepared on, by the number this process gave it, and what the statement may do.
+type Origin = (u64, StatementKind);
+
+/// Never shrinks: a `Statement` may be kept for as long as its owner likes. An entry is made by an explicit `prep` only.
+static OWNERS: LazyLock<Mutex<HashMap<Pair, Origin>>> = LazyLock::new(Mutex::default);
+
+/// Prepares `sql` for a caller who keeps the statement.
+pub(crate) fn prepare(link: &mut Link, sql: &str) -> mysql::Result<Statement> {
+    let mut text = Cow::Borrowed(sql);
+    loop {
+        let (statement, kind) = prepared(link, &text)?;
+        let pair = (statement.connection_id(), statement.id());
+        let owner = OWNERS.lock().entry(pair).or_insert((link.serial(), kind)).0;
+        if owner == link.serial() {
+            statement!("db_core.prepare", { db.query.text = events::text(sql), db_core.statement_id = statement.id() }, "prepare");
+            return Ok(statement);
+        }
+        // The numbers are another connection's: the next text, one space longer, gets the next number.
+        text.to_mut().push(' ');
+    }
+}
+
+/// The statement of this text, which is prepared unless it is known.
+fn prepared(link: &mut Link, sql: &str) -> mysql::Result<(Statement, StatementKind)> {
+    let (conn, texts) = link.prepared_mut()?;
+    if let Some(found) = texts.find(sql) {
+        return Ok(found);
+    }
+    let kind = kind::of(sql);
+    let statement = conn.prep(sql)?;
+    texts.learn(sql, &statement, kind);
+    Ok((statement, kind))
+}
+
+/// The statement to execute, and its kind.
+pub(crate) fn resolve<'s, S: AsStatement>(link: &mut Link, statement: &'s S) -> mysql::Result<(Cow<'s, Statement>, StatementKind)> {
+    let mut preparer = Preparer { link, kind: None };
+    let resolved = statement.as_statement(&mut preparer)?;
+    let Preparer { link, kind } = preparer;
+    if let Some(kind) = kind {
+        return Ok((resolved, kind));
+    }
+    match owner(&resolved) {
+        Some((owner, kind)) if owner == link.serial() => {
+            statement!("db_core.statement", { db_core.statement_id = resolved.id() }, "execute");
+            Ok((resolved, kind))
+        }
+        _ => Err(foreign().into()),
+    }
+}
+
+/// Closes a statement of this connection's.
+pub(crate) fn close(link: &mut Link, statement: &Statement) -> mysql::Result<()> {
+    match owner(statement) {
+        Some((owner, _)) if owner == link.serial() => {
+            let (conn, texts) = link.prepared_mut()?;
+            texts.forget(statement.id());
+            conn.close(statement.clone())
+        }
+        _ => Err(foreign().into()),
+    }
+}
+
+fn owner(statement: &Statement) -> Option<Origin> {
+    OWNERS.lock().get(&(statement.connection_id(), statement.id())).copied()
+}
+
+fn foreign() -> Error {
+    let message =
+        "the prepared statement belongs to another connection, or to this one before it was reopened; prepare it again, or pass its text";
+    Error::new(ErrorKind::Driver, message)
+}
+
+/// Lets a text prepare itself, and tells that it did.
+struct Preparer<'l> {
+    link: &'l mut Link,
+    kind: Option<StatementKind>,
+}
+
+impl Queryable for Preparer<'_> {
+    fn prep<Q: AsRef<str>>(&mut self, query: Q) -> mysql::Result<Statement> {
+        statement!("db_core.statement", { db.query.text = events::text(query.as_ref()) }, "execute");
+        let (statement, kind) = prepared(self.link, query.as_ref())?;
+        self.kind = Some(kind);
+        Ok(statement)
+    }
+
+    fn query_iter<Q: AsRef<str>>(&mut self, query: Q) -> mysql::Result<QueryResult<'_, '_, '_, mysql::Text>> {
+        self.link.conn_mut()?.query_iter(query)
+    }
+
+    fn close(&mut self, statement: Statement) -> mysql::Result<()> {
+        self.link.conn_mut()?.close(statement)
+    }
+
+    fn exec_iter<S: AsStatement, P: Into<Params>>(
+        &mut self,
+        statement: S,
+        params: P,
+    ) -> mysql::Result<QueryResult<'_, '_, '_, mysql::Binary>> {
+        self.link.conn_mut()?.exec_iter(statement, params)
+    }
+
+    fn exec_batch<S, P, I>(&mut self, statement: S, params: I) -> mysql::Result<()>
+    where
+        S: AsStatement,
+        P: Into<Params>,
+        I: IntoIterator<Item = P>,
+    {
+        self.link.conn_mut()?.exec_batch(statement, params)
+    }
+}

@@ -1,0 +1,320 @@
+//! What went wrong, for a program and for a person.
+
+pub(crate) mod classify;
+pub(crate) mod constraint;
+pub(crate) mod kind;
+pub(crate) mod redact;
+
+use std::{fmt, io};
+
+use crate::error::constraint::Constraint;
+use crate::error::kind::ErrorKind;
+use crate::retry::attempts::{self, Met};
+
+/// The result of everything in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call ended without its work being done.
+///
+/// Every error is definite: nothing of the transaction it ends is in the database. There are two exceptions. After
+/// [`ErrorKind::CommitUnknown`] all of it may be there, or nothing. And what a statement of the body's own committed (DDL, COMMIT, a
+/// stored procedure that commits) is there: that is [`ErrorKind::ImplicitCommit`], unless the body failed with an error of its own.
+///
+/// [`kind`](Error::kind) says what happened, by the server's code and never by its text.
+///
+/// No value of a statement's parameters and no password appears in `Display` or `Debug`. The one place
+/// a value can be read from is [`Constraint::value`], on purpose.
+///
+/// ```
+/// use db_core::{Error, ErrorKind};
+///
+/// fn answer(error: &Error) -> String {
+///     match error.kind() {
+///         ErrorKind::UniqueViolation => {
+///             let key = error.constraint().and_then(|broken| broken.name()).unwrap_or("a key");
+///             format!("{}: {key} is taken", error.http_status())
+///         }
+///         _ => format!("{}: {error}", error.http_status()),
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    transient: bool,
+    /// Work of the same attempt is, or may be, in a database.
+    spent: bool,
+    /// The database whose connection met it, by its number among those of the process.
+    origin: Option<usize>,
+    attempts: u32,
+    /// What the attempts before it met.
+    met_before: Vec<Met>,
+    message: String,
+    server: Option<Server>,
+    constraint: Option<Constraint>,
+    rollback: Option<Error>,
+}
+
+#[derive(Clone)]
+struct Server {
+    code: u16,
+    state: String,
+    message: String,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            transient: false,
+            spent: attempts::is_spent(),
+            origin: None,
+            attempts: attempts::number(),
+            met_before: attempts::met_before(),
+            message: message.into(),
+            server: None,
+            constraint: None,
+            rollback: None,
+        }))
+    }
+
+    /// `error` under the kind that the phase it was met in gives it.
+    pub(crate) fn classified(error: &mysql::Error, kind: ErrorKind, transient: bool) -> Self {
+        match error {
+            mysql::Error::MySqlError(error) => {
+                let mut this = Self::new(kind, "").transient(transient);
+                this.0.constraint = constraint::parse(error.code, &error.message);
+                this.0.server = Some(Server {
+                    code: error.code,
+                    state: redact::printable(&error.state).into_owned(),
+                    message: redact::message(error.code, &error.message).into(),
+                });
+                this
+            }
+            // The driver keeps the row or value that did not convert out of its message.
+            error => Self::carried_by(error).cloned().unwrap_or_else(|| Self::new(kind, error.to_string()).transient(transient)),
+        }
+    }
+
+    /// This crate's own error, where the driver's stands for it.
+    pub(crate) fn carried_by(error: &mysql::Error) -> Option<&Self> {
+        let mysql::Error::IoError(io) = error else { return None };
+        io.get_ref()?.downcast_ref()
+    }
+
+    /// An error that a statement met, or a row.
+    pub(crate) fn seen(error: &mysql::Error) -> Self {
+        let verdict = classify::statement(error);
+        Self::classified(error, verdict.kind, verdict.transient)
+    }
+
+    pub(crate) fn transient(mut self, transient: bool) -> Self {
+        self.0.transient = transient;
+        self
+    }
+
+    /// Work of the same attempt is, or may be, in the database.
+    pub(crate) fn committed(mut self) -> Self {
+        self.0.spent = true;
+        self
+    }
+
+    /// The database whose connection met it.
+    pub(crate) fn at(mut self, database: usize) -> Self {
+        self.0.origin.get_or_insert(database);
+        self
+    }
+
+    pub(crate) fn is_of(&self, database: usize) -> bool {
+        self.0.origin == Some(database)
+    }
+
+    pub(crate) fn has_no_origin(&self) -> bool {
+        self.0.origin.is_none()
+    }
+
+    /// Whether the fault itself may pass, whatever the attempt has done.
+    pub(crate) fn passes(&self) -> bool {
+        self.0.transient
+    }
+
+    pub(crate) fn met(&self) -> Met {
+        Met { kind: self.kind(), code: self.code() }
+    }
+
+    /// Says what to do.
+    pub(crate) fn hint(mut self, hint: &str) -> Self {
+        self.0.message = hint.into();
+        self
+    }
+
+    /// Attaches the failure of the ROLLBACK that followed this error. The cause stays the cause.
+    pub(crate) fn and_rollback(mut self, failure: Option<Error>) -> Self {
+        self.0.rollback = failure;
+        self
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The server's error code, if the server reported the error.
+    #[must_use]
+    pub fn code(&self) -> Option<u16> {
+        self.0.server.as_ref().map(|server| server.code)
+    }
+
+    /// The HTTP status that tells a client of yours what happened; see [`ErrorKind::http_status`].
+    #[must_use]
+    pub fn http_status(&self) -> u16 {
+        self.0.kind.http_status()
+    }
+
+    /// Whether the same call may succeed when it is run again as it was.
+    ///
+    /// This is what [`Scope::retry`](crate::Scope::retry) replays, and it never is true where work may have been committed.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.0.transient && !self.0.spent
+    }
+
+    /// How many attempts the call had begun when this error arose, the last one included; at least 1.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// Whether the connection was lost while COMMIT was under way, so that the work may or may not be in the database.
+    #[must_use]
+    pub fn is_commit_unknown(&self) -> bool {
+        self.0.kind == ErrorKind::CommitUnknown
+    }
+
+    /// The constraint that was violated, if the error is a constraint's.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&Constraint> {
+        self.0.constraint.as_ref()
+    }
+
+    /// Why the ROLLBACK that followed this error failed, if it did. The work is undone all the same: the connection was closed.
+    #[must_use]
+    pub fn rollback_failure(&self) -> Option<&Error> {
+        self.0.rollback.as_ref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(describe(self.0.kind))?;
+        if !self.0.message.is_empty() {
+            write!(f, ": {}", self.0.message)?;
+        }
+        if let Some(server) = &self.0.server {
+            write!(f, ": {} (server error {}, SQLSTATE {})", server.message, server.code, server.state)?;
+        }
+        if self.0.attempts > 1 {
+            write!(f, " (attempt {})", self.0.attempts)?;
+        }
+        if let Some(rollback) = &self.0.rollback {
+            write!(f, "; its ROLLBACK failed too, and the connection was closed: {rollback}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({:?}: {self})", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<mysql::Error> for Error {
+    fn from(error: mysql::Error) -> Self {
+        Self::seen(&error)
+    }
+}
+
+/// For functions that return [`mysql::Result`]: they can be annotated too, and called where the driver's errors are expected.
+///
+/// Nothing is lost: [`Error::from`] gives the original back.
+impl From<Error> for mysql::Error {
+    fn from(error: Error) -> Self {
+        mysql::Error::IoError(io::Error::other(error))
+    }
+}
+
+fn describe(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::ConnectionLost => "the connection to the server was lost",
+        ErrorKind::ConnectFailed => "no connection to the server could be made",
+        ErrorKind::AccessDenied => "the server denied access",
+        ErrorKind::UnknownDatabase => "there is no such database",
+        ErrorKind::Unavailable => "the server cannot serve now",
+        ErrorKind::ReadOnlyServer => "the server is read-only",
+        ErrorKind::CommitUnknown => "the connection was lost during COMMIT, which may or may not have been executed",
+        ErrorKind::Deadlock => "the transaction was in conflict with another one and was rolled back",
+        ErrorKind::LockWaitTimeout => "the wait for a lock held by another transaction took too long",
+        ErrorKind::StatementTimeout => "the statement took longer than the server allows",
+        ErrorKind::Interrupted => "the statement was interrupted",
+        ErrorKind::UniqueViolation => "a unique key has this value already",
+        ErrorKind::ParentMissing => "the row that is referred to does not exist",
+        ErrorKind::ChildExists => "other rows refer to this row",
+        ErrorKind::NotNullViolation => "a column that must have a value has none",
+        ErrorKind::CheckViolation => "a check constraint was violated",
+        ErrorKind::DataTooLong => "a value is too long for its column",
+        ErrorKind::UnknownColumn => "there is no such column",
+        ErrorKind::UnknownTable => "there is no such table",
+        ErrorKind::Syntax => "the server does not understand the statement",
+        ErrorKind::AlreadyInTransaction => "the connection is in a transaction already",
+        ErrorKind::RollbackOnly => "the transaction could only be rolled back",
+        ErrorKind::ImplicitCommit => "part of the transaction was committed before its end",
+        ErrorKind::LockTimeout => "the wait for the database's lock took too long",
+        ErrorKind::Config => "the settings cannot be used",
+        ErrorKind::Driver => "the driver refused",
+        ErrorKind::Other => "the server reported an error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(code: u16, message: &str) -> mysql::Error {
+        mysql::Error::MySqlError(mysql::MySqlError { state: "HY000".into(), message: message.into(), code })
+    }
+
+    #[test]
+    fn a_round_trip_through_the_drivers_error_loses_nothing() {
+        let error = Error::new(ErrorKind::AlreadyInTransaction, "pass `tx` on").and_rollback(Some(Error::from(server(1213, "x"))));
+        let back = Error::from(mysql::Error::from(error.clone()));
+        assert_eq!(back.kind(), ErrorKind::AlreadyInTransaction);
+        assert_eq!(back.to_string(), error.to_string());
+        assert_eq!(back.rollback_failure().and_then(Error::code), Some(1213));
+    }
+
+    #[test]
+    fn a_value_is_neither_displayed_nor_debugged_but_can_be_asked_for() {
+        let error = Error::from(server(1062, "Duplicate entry 'hunter2' for key 'email'"));
+        assert_eq!(error.kind(), ErrorKind::UniqueViolation);
+        assert_eq!(error.constraint().and_then(Constraint::value), Some("hunter2"));
+        assert_eq!(error.constraint().and_then(Constraint::name), Some("email"));
+        for shown in [format!("{error}"), format!("{error:?}"), format!("{error:#?}")] {
+            assert!(!shown.contains("hunter2"), "{shown}");
+            assert!(shown.contains("email"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_does_not_convert_is_not_shown() {
+        let error = Error::from(mysql::Error::FromValueError(mysql::Value::from("hunter2")));
+        assert_eq!(error.kind(), ErrorKind::Driver);
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,5 @@
+//! Retry: when a call is attempted again, and which attempt is under way.
+
+pub(crate) mod attempts;
+pub(crate) mod pace;
+pub(crate) mod policy;

@@ -1,0 +1,329 @@
+//! The end of a transaction: COMMIT or ROLLBACK, and what became of it.
+
+use std::time::{Duration, Instant};
+
+use crate::connection::{COMMIT, Link, PacketError, ROLLBACK};
+use crate::error::classify::{self, CommitVerdict};
+use crate::ledger::{Lost, Resolution};
+use crate::session::{Session, sentinel};
+use crate::telemetry::event::event;
+use crate::{Error, ErrorKind, Result};
+
+/// What the body wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Commit,
+    Rollback,
+}
+
+/// What became of a transaction, for telemetry, for the retry loop, and for the hooks.
+pub(crate) struct Ended {
+    pub(crate) ending: Ending,
+    /// What the caller of a body that returned `Ok` is told instead.
+    pub(crate) error: Option<Error>,
+    /// What was seen on the connection, if another attempt may cure it.
+    pub(crate) fault: Option<Error>,
+    /// The last error that a statement met.
+    pub(crate) last_error: Option<Error>,
+    /// Some of the work is, or may be, in the database.
+    pub(crate) spent: bool,
+    /// The driver handed out results, so that the body may know of a fault that the session does not.
+    pub(crate) handed_out: bool,
+    pub(crate) connection: Option<u32>,
+    /// How long the resolution of a lost COMMIT took.
+    pub(crate) resolving: Duration,
+    /// When a fault was met that was cured inside the transaction.
+    pub(crate) faulted: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It executed something.
+    Committed,
+    /// All there was to commit was nothing: it has only read.
+    NothingToCommit,
+    RolledBack,
+    /// Nothing could be committed, or only by itself before COMMIT.
+    Failed,
+    Unknown,
+}
+
+impl Session {
+    /// Ends the transaction.
+    pub(crate) fn finish(&mut self, wish: Wish) -> Ended {
+        self.settle();
+        let wrote = self.state.has_written();
+        let result = match wish {
+            Wish::Commit => self.commit(),
+            Wish::Rollback => self.roll_back_as_wished(),
+        };
+        let ending = match (&result, wish) {
+            (Ok(()), Wish::Commit) if wrote => Ending::Committed,
+            (Ok(()), Wish::Commit) => Ending::NothingToCommit,
+            (Ok(()), Wish::Rollback) => Ending::RolledBack,
+            (Err(error), _) if error.is_commit_unknown() => Ending::Unknown,
+            (Err(_), _) => Ending::Failed,
+        };
+        let ended = Ended {
+            ending,
+            fault: self.state.fault().filter(|_| ending != Ending::Unknown).cloned(),
+            last_error: self.state.last_error().cloned(),
+            error: result.err(),
+            spent: self.state.is_spent(),
+            handed_out: self.state.sentinel.unread(),
+            connection: self.conn().map(mysql::Conn::connection_id),
+            resolving: std::mem::take(&mut self.resolving),
+            faulted: self.faulted.take(),
+        };
+        self.settle();
+        self.state.open = false;
+        self.reset_if_changed();
+        ended
+    }
+
+    /// Whether a transaction was begun and did not come to its end.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.state.open
+    }
+
+    /// The transaction's end was interrupted: its connection is not used again.
+    pub(super) fn abandon(&mut self) {
+        self.state.open = false;
+        self.state.lost = true;
+        self.settle();
+    }
+
+    /// What the body has set in the session ends with the transaction.
+    fn reset_if_changed(&mut self) {
+        if !self.state.session_changed {
+            return;
+        }
+        let Some(link) = &mut self.link else { return };
+        if let Err(error) = link.reset(&self.settings) {
+            event!(debug, "db_core.reset_failed", { error.type = ?error.kind() }, "the session could not be reset: its connection is closed");
+            self.close();
+        }
+    }
+
+    /// `Err`: nothing was committed, [`ErrorKind::CommitUnknown`] and [`ErrorKind::ImplicitCommit`] excepted.
+    fn commit(&mut self) -> Result<()> {
+        if let Some(cause) = self.state.cause().cloned() {
+            return Err(cause.and_rollback(self.roll_back()));
+        }
+        if self.state.is_rollback_only() {
+            let message = "a call that had joined the transaction without a savepoint failed, so that nothing can be committed";
+            return Err(Error::new(ErrorKind::RollbackOnly, message).and_rollback(self.roll_back()));
+        }
+        if self.state.statements == 0 {
+            return Ok(());
+        }
+        if self.state.sentinel.split() {
+            let cause = self.state.ended_unseen();
+            return Err(cause.and_rollback(self.roll_back()));
+        }
+        self.send_commit()
+    }
+
+    fn send_commit(&mut self) -> Result<()> {
+        // Before the first byte of COMMIT a dead connection is a certain "no".
+        let closed = match self.link.as_mut().filter(|link| link.alive()).map(Link::verify) {
+            Some(Ok(())) => None,
+            Some(Err(error)) => Some(Error::seen(&error)),
+            None => Some(Error::new(ErrorKind::ConnectionLost, "the connection was closed before COMMIT").transient(true)),
+        };
+        if let Some(cause) = closed {
+            let cause = self.mark(cause);
+            self.state.lose(cause.clone());
+            return Err(cause);
+        }
+        let target = if self.state.has_written() { self.recorder.next() } else { None };
+        let vouched = self.state.sentinel.stands();
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let mut request = [""; 3];
+        let mut len = 0;
+        let mut add = |wanted: bool, statement| {
+            if wanted {
+                request[len] = statement;
+                len += 1;
+            }
+        };
+        // COMMIT comes last, and RELEASE directly before it: a cluster reports an abort as the reply to the last statement of a
+        // request, and an UPDATE behind a failed RELEASE would begin a new transaction for COMMIT to commit.
+        add(target.is_some(), self.recorder.statement());
+        add(vouched, sentinel::RELEASE);
+        add(true, COMMIT);
+        let failed = match link.packet(&request[..len]) {
+            Ok(changed) => {
+                self.state.committed = true;
+                self.recorder.committed(target, changed);
+                self.notice_session_change();
+                return Ok(());
+            }
+            Err(failed) => failed,
+        };
+        let commit = len - 1;
+        if vouched && failed.is_missing_savepoint(commit - 1) {
+            let cause = self.state.ended_unseen();
+            return Err(cause.and_rollback(self.roll_back()));
+        }
+        self.commit_failed(failed, commit, target)
+    }
+
+    /// What COMMIT's failure means, once all has been done to find out. `Ok`: it was executed after all.
+    fn commit_failed(&mut self, failed: PacketError, commit: usize, target: Option<u64>) -> Result<()> {
+        let stopped_before = failed.executed < commit && failed.is_refusal();
+        let PacketError { sent, error, .. } = failed;
+        let verdict = classify::statement(&error);
+        if let Some(target) = target.filter(|_| stopped_before && classify::is_overflow(&error)) {
+            return self.swap_refused(target, &error);
+        }
+        if stopped_before || sent <= commit || classify::was_not_sent(&error) {
+            let cause = self.mark(Error::seen(&error));
+            self.state.met(error);
+            self.state.abort(cause.clone());
+            return Err(cause.and_rollback(self.roll_back()));
+        }
+        let definite = match classify::commit(&error) {
+            CommitVerdict::NotCommitted(verdict) => Some(verdict),
+            // Certification may come after the writes were sent to the group: where it can be looked up, it is.
+            CommitVerdict::Certified(verdict) if target.is_none() => Some(verdict),
+            CommitVerdict::Certified(_) | CommitVerdict::Unknown => None,
+        };
+        if let Some(verdict) = definite {
+            let cause = self.mark(Error::classified(&error, verdict.kind, verdict.transient));
+            self.state.met(error);
+            self.state.abort(cause.clone());
+            return Err(cause.and_rollback(self.roll_back()));
+        }
+        self.commit_lost(error, verdict.kind, target)
+    }
+
+    /// The reply to COMMIT says nothing, or never came.
+    fn commit_lost(&mut self, error: mysql::Error, kind: ErrorKind, target: Option<u64>) -> Result<()> {
+        // Nothing more is sent on this connection, which the server may still believe in.
+        let lost = self.link.as_ref().map(Lost::of);
+        self.state.lost = true;
+        self.settle();
+        self.faulted.get_or_insert_with(Instant::now);
+        if !self.state.has_written() {
+            // There was nothing to commit. What was read is known, unless an error is hidden in the rest of a result.
+            if !self.state.sentinel.unread() {
+                return Ok(());
+            }
+            let cause = Error::classified(&error, kind, true);
+            self.state.abort(cause.clone());
+            return Err(cause);
+        }
+        let Some(target) = target else { return Err(self.unknown(Error::classified(&error, ErrorKind::CommitUnknown, false))) };
+        let began = Instant::now();
+        let resolution = self.recorder.resolve(target, lost);
+        self.resolving = began.elapsed();
+        match resolution {
+            Resolution::Committed => {
+                event!(info, "db_core.resolve", { db_core.resolution = "committed" }, "the reply to COMMIT was lost");
+                self.state.committed = true;
+                Ok(())
+            }
+            Resolution::NotCommitted => {
+                event!(info, "db_core.resolve", { db_core.resolution = "not_committed" }, "the reply to COMMIT was lost");
+                let cause = self.mark(Error::classified(&error, kind, true));
+                self.state.abort(cause.clone());
+                Err(cause)
+            }
+            Resolution::Unknown(why) => {
+                Err(self.unknown(Error::classified(&error, ErrorKind::CommitUnknown, false).hint(why)))
+            }
+        }
+    }
+
+    /// The ledger's row does not hold what this client believes: that is evidence, and has to be read.
+    fn swap_refused(&mut self, target: u64, error: &mysql::Error) -> Result<()> {
+        let failure = self.roll_back();
+        match self.recorder.explain(target, self.link.as_mut()) {
+            Resolution::Committed => {
+                self.state.committed = true;
+                Ok(())
+            }
+            Resolution::NotCommitted => {
+                let cause = self.mark(Error::seen(error).transient(true)).hint(
+                    "the row of the commit ledger was changed by another program (restored from a backup?); a new row is used from now on",
+                );
+                self.state.abort(cause.clone());
+                Err(cause.and_rollback(failure))
+            }
+            Resolution::Unknown(why) => Err(self.unknown(Error::classified(error, ErrorKind::CommitUnknown, false).hint(why))),
+        }
+    }
+
+    fn unknown(&mut self, error: Error) -> Error {
+        event!(warn, "db_core.resolve", { db_core.resolution = "unknown" }, "the reply to COMMIT was lost");
+        self.state.committed = true;
+        error
+    }
+
+    /// An error that is met once something may have been committed does not invite another try.
+    fn mark(&self, error: Error) -> Error {
+        if self.state.may_have_committed() { error.committed() } else { error }
+    }
+
+    /// `Err`: what cannot be rolled back is said, even to a caller who was to get an `Ok`.
+    fn roll_back_as_wished(&mut self) -> Result<()> {
+        if self.state.sentinel.stands() && self.state.cause().is_none() {
+            self.roll_back_vouched();
+        } else {
+            if self.state.sentinel.split() {
+                self.state.ended_unseen();
+            }
+            self.roll_back();
+        }
+        match self.state.cause() {
+            Some(cause) if cause.kind() == ErrorKind::ImplicitCommit => Err(cause.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Rolls back, and asks first whether the transaction is still the one that was begun.
+    fn roll_back_vouched(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        let result = match link.verify() {
+            Ok(()) => link.packet(&[sentinel::RELEASE, ROLLBACK]),
+            Err(error) => Err(PacketError { executed: 0, sent: 0, error }),
+        };
+        match result {
+            Ok(_) => self.state.sentinel = Default::default(),
+            Err(failed) if failed.is_missing_savepoint(0) => {
+                let cause = self.state.ended_unseen();
+                event!(warn, "db_core.ended_early", { error.type = ?cause.kind() }, "the transaction had ended before its ROLLBACK");
+                self.roll_back();
+            }
+            Err(failed) => drop(self.rollback_failed(failed.error)),
+        }
+    }
+
+    /// Rolls back. A failure is no danger to the promise: the connection is closed then, and the transaction ends with it.
+    fn roll_back(&mut self) -> Option<Error> {
+        self.settle();
+        if self.state.statements == 0 {
+            return None;
+        }
+        let link = self.link.as_mut()?;
+        match link.verify().map_err(|error| PacketError { executed: 0, sent: 0, error }).and_then(|()| link.packet(&[ROLLBACK])) {
+            Ok(_) => None,
+            Err(failed) => Some(self.rollback_failed(failed.error)),
+        }
+    }
+
+    fn rollback_failed(&mut self, error: mysql::Error) -> Error {
+        let error = Error::seen(&error);
+        event!(
+            warn,
+            "db_core.rollback_failed",
+            { error.type = ?error.kind(), db.response.status_code = error.code().map(tracing::field::display) },
+            "ROLLBACK failed: the connection is closed"
+        );
+        // What the body's error did not say: the connection was dead.
+        self.state.lose(error.clone());
+        self.settle();
+        error
+    }
+}

@@ -1,0 +1,106 @@
+//! The lock that databases share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
+
+use crate::telemetry::event::function;
+use crate::{Error, ErrorKind, Result};
+
+/// A re-entrant lock that any number of [`Db`](crate::Db)s, and whatever else must exclude them, may share.
+///
+/// The thread that holds it may take it again; other threads wait. It makes no promise of fairness: a
+/// thread that takes it again and again may pass others that wait for it. Where they must not wait, [fork](crate::Db::fork).
+///
+/// ```
+/// use db_core::{Db, SharedLock};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = db_testkit::Server::start()?;
+/// # let (orders_url, stock_url) = (server.create_database()?, server.create_database()?);
+/// let lock = SharedLock::new();
+/// let orders = Db::builder(&orders_url).lock(lock.clone()).connect()?;
+/// let stock = Db::builder(&stock_url).lock(lock.clone()).connect()?;
+/// let _both = lock.lock(); // no other thread uses either database, or anything else guarded by this lock
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Default)]
+pub struct SharedLock(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    mutex: ReentrantMutex<()>,
+    /// The transaction that took the lock last.
+    holder: Mutex<Option<Holder>>,
+}
+
+#[derive(Clone, Copy)]
+struct Holder {
+    /// The name of the body's type, as the compiler has it.
+    body: &'static str,
+    since: Instant,
+}
+
+impl SharedLock {
+    /// A lock nobody holds.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Waits until no other thread holds the lock, and holds it.
+    pub fn lock(&self) -> LockGuard<'_> {
+        LockGuard { _held: self.0.mutex.lock() }
+    }
+
+    /// Waits for the lock at most so long.
+    #[must_use]
+    pub fn try_lock_for(&self, timeout: Duration) -> Option<LockGuard<'_>> {
+        Some(LockGuard { _held: self.0.mutex.try_lock_for(timeout)? })
+    }
+
+    /// Holds the lock if no other thread does.
+    pub(crate) fn try_lock(&self) -> Option<LockGuard<'_>> {
+        Some(LockGuard { _held: self.0.mutex.try_lock()? })
+    }
+
+    pub(super) fn is_held_for(&self, body: &'static str, since: Instant) {
+        *self.0.holder.lock() = Some(Holder { body, since });
+    }
+
+    /// Waits for at most `timeout`; `None`: for as long as it takes.
+    pub(super) fn within(&self, timeout: Option<Duration>) -> Result<LockGuard<'_>> {
+        let Some(timeout) = timeout else { return Ok(self.lock()) };
+        self.try_lock_for(timeout).ok_or_else(|| {
+            let holder = *self.0.holder.lock();
+            let holder = holder.map_or_else(String::new, |Holder { body, since }| {
+                let name = function(body).unwrap_or("a function");
+                format!(": {name} has had it for {:?}, if it was not taken by `lock` since", since.elapsed())
+            });
+            let message = format!(
+                "another thread held the database's lock for more than {timeout:?}{holder}. Fork the database, use a pool, or raise lock_timeout"
+            );
+            Error::new(ErrorKind::LockTimeout, message)
+        })
+    }
+}
+
+impl fmt::Debug for SharedLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedLock").finish_non_exhaustive()
+    }
+}
+
+/// Holds a lock until it is dropped. It stays on the thread that took it.
+#[must_use = "the lock is free again as soon as this is dropped"]
+pub struct LockGuard<'a> {
+    _held: ReentrantMutexGuard<'a, ()>,
+}
+
+impl fmt::Debug for LockGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockGuard").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,447 @@
+//! A session: one connection, and the transaction that is open on it.
+
+mod commit;
+pub(crate) mod lock;
+mod resend;
+mod sentinel;
+pub(crate) mod shared;
+mod state;
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mysql::prelude::{AsStatement, Protocol, Queryable as _};
+use mysql::{Binary, Params, QueryResult, Row, Statement, Text};
+
+pub(crate) use self::commit::{Ended, Ending, Wish};
+use self::state::{Left, State};
+use crate::config::Settings;
+use crate::connection::response::{Reply, driver_panicked};
+use crate::connection::{Link, prepared};
+use crate::error::classify::{self, After};
+use crate::ledger::Recorder;
+use crate::sql::kind::{self, StatementKind};
+#[cfg(feature = "tracing")]
+use crate::telemetry::event::text;
+use crate::telemetry::event::{event, statement};
+use crate::telemetry::span;
+use crate::telemetry::stats::Counters;
+use crate::{Error, ErrorKind, Result, TxOptions};
+
+/// A `Db`'s connection, open or not, and the transaction on it.
+pub(crate) struct Session {
+    settings: Arc<Settings>,
+    counters: Arc<Counters>,
+    link: Option<Link>,
+    /// Opened in place of `link` while a result that might borrow `link` could still be alive.
+    fresh: Option<Link>,
+    state: State,
+    /// Where COMMITs are recorded.
+    recorder: Recorder,
+    /// When this transaction met a fault that was, or may yet be, cured inside it.
+    faulted: Option<Instant>,
+    /// How long the resolution of its COMMIT took.
+    resolving: Duration,
+}
+
+impl Session {
+    pub(crate) fn new(settings: Arc<Settings>, counters: Arc<Counters>) -> Self {
+        let recorder = Recorder::new(&settings);
+        Self { settings, counters, link: None, fresh: None, state: State::new(), recorder, faulted: None, resolving: Duration::ZERO }
+    }
+
+    /// As [`connect`](Self::connect), to a server that accepts writes.
+    pub(crate) fn connect_writable(&mut self) -> Result<()> {
+        self.connect()?;
+        match &self.link {
+            Some(link) if link.is_read_only() => {
+                self.close();
+                Err(Error::new(ErrorKind::ReadOnlyServer, "the server does not accept writes yet").transient(true))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens a connection unless there is one that works, as far as can be told without a round trip.
+    pub(crate) fn connect(&mut self) -> Result<()> {
+        if let Some(link) = self.link.as_mut().filter(|link| link.usable()) {
+            match self.recorder.enroll(link) {
+                // It did not work.
+                Err(error) if error.kind() == ErrorKind::ConnectionLost => {}
+                enrolled => return enrolled,
+            }
+        }
+        self.close();
+        let mut link = Link::open(&self.settings)?;
+        span::opened(&self.settings, &self.counters, link.conn());
+        self.recorder.enroll(&mut link)?;
+        self.link = Some(link);
+        Ok(())
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.fresh = None;
+        self.link = None;
+    }
+
+    /// One round trip. A connection that is found dead is replaced, once.
+    pub(crate) fn ping(&mut self) -> Result<()> {
+        self.connect()?;
+        let Some(link) = &mut self.link else { return Err(closed()) };
+        let Err(error) = link.ping() else { return Ok(()) };
+        if !went_with_its_session(&error) {
+            return Err(error.into());
+        }
+        self.connect()?;
+        let Some(link) = &mut self.link else { return Err(closed()) };
+        Ok(link.ping()?)
+    }
+
+    pub(crate) fn install_ledger(&mut self) -> Result<()> {
+        self.connect()?;
+        let Some(link) = &mut self.link else { return Err(closed()) };
+        Recorder::install(&self.settings, link)
+    }
+
+    /// Begins a transaction: its first statement does so on the server.
+    pub(crate) fn begin(&mut self, options: TxOptions) {
+        self.state.begin(options);
+        self.faulted = None;
+    }
+
+    /// `raw`: the driver's result goes to a caller who may drop it half read, and an error in its rest with it.
+    pub(crate) fn query(&mut self, sql: &str, raw: bool) -> mysql::Result<QueryResult<'_, '_, '_, Text>> {
+        let kind = kind::of(sql);
+        self.execute(raw, move |link, state| {
+            admit(link, state, kind, raw)?;
+            statement!("db_core.statement", { db.query.text = text(sql) }, "query");
+            link.conn_mut()?.query_iter(sql)
+        })
+    }
+
+    pub(crate) fn exec<S: AsStatement>(
+        &mut self,
+        statement: &S,
+        params: Params,
+        raw: bool,
+    ) -> mysql::Result<QueryResult<'_, '_, '_, Binary>> {
+        if self.state.statements == 0 {
+            self.state.resend.keep(&params);
+        }
+        let mut params = Some(params);
+        self.execute(raw, move |link, state| {
+            let (statement, kind) = prepared::resolve(link, statement)?;
+            admit(link, state, kind, raw)?;
+            // The second time, those that were kept. Parameters too large to keep are sent once.
+            let params = params.take().or_else(|| state.resend.again()).ok_or_else(mysql::Error::server_disconnected)?;
+            link.conn_mut()?.exec_iter(statement.as_ref(), params)
+        })
+    }
+
+    /// Executes a statement that is known to be this connection's.
+    fn exec_own(&mut self, statement: &Statement, kind: StatementKind, params: Params) -> mysql::Result<QueryResult<'_, '_, '_, Binary>> {
+        let mut params = Some(params);
+        self.execute(false, move |link, state| {
+            admit(link, state, kind, false)?;
+            let params = params.take().ok_or_else(mysql::Error::server_disconnected)?;
+            link.conn_mut()?.exec_iter(statement, params)
+        })
+    }
+
+    pub(crate) fn exec_batch<S, P, I>(&mut self, statement: &S, params: I) -> mysql::Result<()>
+    where
+        S: AsStatement,
+        P: Into<Params>,
+        I: IntoIterator<Item = P>,
+    {
+        let (statement, kind) =
+            self.execute(false, |link, _| prepared::resolve(link, statement).map(|(s, kind)| (s.into_owned(), kind)))?;
+        for params in params {
+            self.fold(|session| session.exec_own(&statement, kind, params.into()), (), |(), _| Ok(()))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn prepare(&mut self, sql: &str) -> mysql::Result<Statement> {
+        self.execute(false, move |link, _| prepared::prepare(link, sql))
+    }
+
+    pub(crate) fn close_statement(&mut self, statement: &Statement) -> mysql::Result<()> {
+        self.execute(false, move |link, _| prepared::close(link, statement))
+    }
+
+    /// Folds the rows of the first result, and reads all that follows for the errors in it.
+    ///
+    /// A panic of `step` does not keep the rest from being read: it goes on once all errors are known.
+    pub(crate) fn fold<T: Protocol, U>(
+        &mut self,
+        start: impl FnOnce(&mut Session) -> mysql::Result<QueryResult<'_, '_, '_, T>>,
+        init: U,
+        step: impl FnMut(U, Row) -> mysql::Result<U>,
+    ) -> mysql::Result<U> {
+        let read = match start(self) {
+            Ok(result) => read_all(result, init, step),
+            Err(error) => return Err(error),
+        };
+        let read = read.map_err(|error| self.state.met(error))?;
+        self.notice_session_change();
+        match read {
+            Folded::Value(value) => Ok(value),
+            Folded::Refused(error) => Err(error),
+            Folded::Panicked(panic) => resume_unwind(panic),
+        }
+    }
+
+    /// The last reply may say that the session has changed: by a trigger, for instance, of which the statement's text knows nothing.
+    fn notice_session_change(&mut self) {
+        let link = self.fresh.as_ref().or(self.link.as_ref());
+        self.state.session_changed |= link.is_some_and(Link::session_changed);
+    }
+
+    pub(crate) fn conn(&self) -> Option<&mysql::Conn> {
+        self.fresh.as_ref().or(self.link.as_ref()).map(Link::conn)
+    }
+
+    /// Runs one statement. The first one of a transaction is sent again if its connection turns out to be dead: what it
+    /// did, if it was executed at all, went with its session, and there was nothing else to lose.
+    fn execute<'s, R: 's>(
+        &'s mut self,
+        raw: bool,
+        mut run: impl FnMut(&'s mut Link, &mut State) -> mysql::Result<R>,
+    ) -> mysql::Result<R> {
+        self.settle();
+        let Self { settings, counters, link, fresh, state, faulted, .. } = self;
+        if let Some(cause) = state.cause() {
+            return Err(cause.clone().into());
+        }
+        let first = state.statements == 0;
+        state.count_statement();
+        // `link` stays borrowed for as long as the result, on every path: a second try needs a place of its own.
+        let result = match link.as_mut() {
+            Some(link) => attempt(link, state, raw, &mut run),
+            None => Err(closed().into()),
+        };
+        let error = match result {
+            Ok(result) => return Ok(result),
+            Err(error) => error,
+        };
+        if !first || state.may_have_committed() || !went_with_its_session(&error) {
+            return Err(state.met(error));
+        }
+        faulted.get_or_insert_with(Instant::now);
+        event!(
+            info,
+            "db_core.resend",
+            { error.type = ?ErrorKind::ConnectionLost },
+            "the first statement of a transaction met a closed connection, and is sent again on a new one"
+        );
+        state.start_over();
+        let again = Link::open(settings).map_err(mysql::Error::from).and_then(|opened| {
+            span::opened(settings, counters, opened.conn());
+            attempt(fresh.insert(opened), state, raw, &mut run)
+        });
+        again.map_err(|error| state.met(error))
+    }
+
+    /// Whether a nested call with these options can run inside the open transaction.
+    fn check_nested(&self, options: &TxOptions) -> Result<()> {
+        if !self.state.is_this_threads() {
+            let message = "the transaction belongs to another thread; begin one on a fork of the database";
+            return Err(Error::new(ErrorKind::AlreadyInTransaction, message));
+        }
+        match options.isolation {
+            Some(level) if self.state.options.isolation != Some(level) => {
+                let message =
+                    format!("the open transaction was not begun with isolation level {level}; ask for it where the transaction begins");
+                Err(Error::new(ErrorKind::Config, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Enters a nested call. What is returned has to be handed to [`leave_nested`](Self::leave_nested).
+    pub(crate) fn enter_nested(&mut self, options: &TxOptions) -> Result<Nested> {
+        self.check_nested(options)?;
+        // A savepoint clears an abort where a group has several primaries: there every nested call joins.
+        let savepoint = !options.join && !self.link.as_ref().is_some_and(Link::is_multi_primary);
+        let read_only = options.read_only && !self.state.options.read_only;
+        self.state.enter(savepoint, read_only);
+        Ok(Nested { savepoint, read_only })
+    }
+
+    /// Leaves a nested call. `undo`: its work is not to be committed. Returns why nothing of the transaction can be committed any more,
+    /// or nothing of the call, if the body did not say so itself.
+    pub(crate) fn leave_nested(&mut self, nested: Nested, undo: bool) -> Option<Error> {
+        self.settle();
+        let Nested { savepoint, read_only } = nested;
+        let cause = self.state.cause().cloned();
+        let undo = undo || cause.is_some();
+        match (savepoint, undo) {
+            (true, true) => self.undo(read_only),
+            (true, false) => self.state.leave(read_only),
+            (false, undone) => self.state.leave_joined(read_only, undone),
+        }
+        cause
+    }
+
+    /// A panic of the caller's own code, in the middle of a nested call's end: what belongs to the call cannot be told apart any more.
+    pub(crate) fn abort_nested(&mut self, nested: Nested) {
+        let message = "a panic interrupted the end of a nested call, and was caught inside the transaction";
+        self.state.abort(Error::new(ErrorKind::RollbackOnly, message));
+        self.leave_nested(nested, true);
+    }
+
+    /// Undoes the innermost nested transaction.
+    fn undo(&mut self, read_only: bool) {
+        let level = match self.state.leave_undone(read_only) {
+            Left::To(level) => level,
+            Left::Unknown => return,
+        };
+        if !self.state.can_be_undone(level) {
+            return;
+        }
+        let Some(link) = &mut self.link else { return };
+        if let Err(error) = link.verify() {
+            self.state.met(error);
+            return;
+        }
+        match link.packet(&[&format!("ROLLBACK TO SAVEPOINT {}", state::savepoint(level))]) {
+            Ok(_) => self.state.was_undone(level),
+            Err(failed) if failed.is_missing_savepoint(0) => drop(self.state.ended_unseen()),
+            Err(failed) => {
+                let cause = Error::seen(&failed.error);
+                self.state.met(failed.error);
+                // Refused for whatever reason: the work is still there, and must not be committed.
+                self.state.abort(cause);
+            }
+        }
+    }
+
+    /// Keeps a fault that the body's own error knew of: it came with a row of a result that the driver handed out.
+    pub(crate) fn learn_from_body(&mut self, fault: impl FnOnce() -> Option<Error>) {
+        if self.state.cause().is_none() && self.state.sentinel.unread()
+            && let Some(fault) = fault().filter(Error::is_transient)
+        {
+            self.state.abort(fault);
+        }
+    }
+
+    /// No result borrows a link any more: the fresh one, if there is one, takes the other's place.
+    fn settle(&mut self) {
+        if let Some(fresh) = self.fresh.take()
+            && let Some(mut dead) = self.link.replace(fresh)
+        {
+            dead.abandon();
+        }
+        if self.link.as_ref().is_some_and(Link::inherited) {
+            self.link = None;
+            let message = "the transaction was begun in the parent process, which alone can go on with it";
+            self.state.abort(Error::new(ErrorKind::ConnectionLost, message));
+        }
+        if self.state.lost
+            && let Some(mut link) = self.link.take()
+        {
+            link.abandon();
+        }
+    }
+}
+
+/// A nested call under way.
+#[derive(Clone, Copy)]
+pub(crate) struct Nested {
+    savepoint: bool,
+    read_only: bool,
+}
+
+/// Sends what has to come before the next statement.
+fn open(link: &mut Link, state: &mut State) -> mysql::Result<()> {
+    if state.is_opened() {
+        return Ok(());
+    }
+    let statements = state.opening();
+    let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
+    link.packet(&statements).map_err(|failed| failed.error)?;
+    state.was_opened();
+    Ok(())
+}
+
+/// Refuses a statement, or does what has to be done before it is sent.
+fn admit(link: &mut Link, state: &mut State, kind: StatementKind, raw: bool) -> mysql::Result<()> {
+    if let Some(sentinel) = state.admit(kind, raw)? {
+        link.packet(&[sentinel]).map_err(|failed| failed.error)?;
+        state.sentinel_set();
+    }
+    state.sending(kind, raw);
+    Ok(())
+}
+
+/// Sends a statement of the body, and what has to come before it.
+///
+/// A panic of a handler for LOCAL INFILE is its author's, and goes on to the caller. Any other is the driver's, and becomes an error.
+fn attempt<'l, R>(
+    link: &'l mut Link,
+    state: &mut State,
+    raw: bool,
+    run: impl FnOnce(&'l mut Link, &mut State) -> mysql::Result<R>,
+) -> mysql::Result<R> {
+    link.verify()?;
+    open(link, state)?;
+    link.hands_out(raw);
+    match catch_unwind(AssertUnwindSafe(|| run(link, state))) {
+        Ok(result) => result,
+        Err(panic) if state.reads_local_file() => {
+            let message = "the handler for LOCAL INFILE panicked, which was caught inside the transaction";
+            state.lose(Error::new(ErrorKind::RollbackOnly, message));
+            resume_unwind(panic)
+        }
+        Err(_) => Err(driver_panicked()),
+    }
+}
+
+/// What became of the rows of a result, all of which were read.
+enum Folded<U> {
+    Value(U),
+    /// By the caller's step.
+    Refused(mysql::Error),
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// Reads every row of every result. `Err`: the server's first error.
+fn read_all<T: Protocol, U>(
+    result: QueryResult<'_, '_, '_, T>,
+    init: U,
+    mut step: impl FnMut(U, Row) -> mysql::Result<U>,
+) -> mysql::Result<Folded<U>> {
+    let mut reply = Reply::new(result);
+    let mut folded = Folded::Value(init);
+    let mut first = true;
+    while reply.next_result()? {
+        while let Some(row) = reply.next_row()? {
+            if first && let Folded::Value(so_far) = folded {
+                folded = match catch_unwind(AssertUnwindSafe(|| step(so_far, row))) {
+                    Ok(Ok(value)) => Folded::Value(value),
+                    Ok(Err(error)) => Folded::Refused(error),
+                    Err(panic) => Folded::Panicked(panic),
+                };
+            }
+        }
+        first = false;
+    }
+    Ok(folded)
+}
+
+/// Whether the error means that the session, and an open transaction with it, is gone for certain.
+/// A timeout does not: the server goes on executing for a client that stopped listening.
+fn went_with_its_session(error: &mysql::Error) -> bool {
+    if Error::carried_by(error).is_some() {
+        return false;
+    }
+    let verdict = classify::statement(error);
+    verdict.after == After::Dead && verdict.kind == ErrorKind::ConnectionLost && !classify::timed_out(error)
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::ConnectionLost, "the connection is closed").transient(true)
+}

@@ -1,0 +1,94 @@
+//! The sentinel savepoint: the server's word that the transaction is still the one that was begun.
+//!
+//! A transaction can end without the client being told: by a statement that commits implicitly, by a procedure, or by an
+//! error in the part of a result that was never read. A savepoint does not survive the end of its transaction. So the
+//! sentinel is set in front of the first statement that could end the transaction unseen, and released in the request of
+//! COMMIT, directly before it. If the server does not know it any more (1305), the request stops there.
+//!
+//! It is not set in advance. A savepoint between two statements of the body is visible to the body (`ROW_COUNT()`,
+//! `SHOW WARNINGS`), costs a round trip, and clears an abort on a group with several primaries.
+
+use crate::sql::kind::{Effect, StatementKind};
+
+pub(super) const SET: &str = "SAVEPOINT db_core_sentinel";
+pub(super) const RELEASE: &str = "RELEASE SAVEPOINT db_core_sentinel";
+
+/// Whether the sentinel stands, and what it vouches for.
+#[derive(Debug, Default)]
+pub(super) struct Sentinel {
+    /// It was set inside this many nested transactions.
+    set_at: Option<u32>,
+    /// A result that the driver hands out row by row may have hidden an error.
+    unread: bool,
+    /// A statement was sent that may have committed.
+    may_have_committed: bool,
+    /// The transaction's first statement commits implicitly, contains no other statement, and reports its own failure.
+    commits_alone: bool,
+    /// Another statement came after such a one: by their texts they were not one transaction.
+    split: bool,
+}
+
+impl Sentinel {
+    /// Whether it has to be set in front of a statement. `raw`: the driver's own result goes to the body.
+    pub(super) fn needed_by(&self, kind: StatementKind, raw: bool, first: bool) -> bool {
+        self.set_at.is_none() && (raw || kind.may_commit()) && !(first && commits_alone(kind, raw))
+    }
+
+    pub(super) fn was_set(&mut self, level: u32) {
+        self.set_at = Some(level);
+    }
+
+    /// A statement is about to be sent.
+    pub(super) fn watch(&mut self, kind: StatementKind, raw: bool, first: bool) {
+        self.unread |= raw;
+        self.split |= self.commits_alone && !first;
+        self.commits_alone |= first && commits_alone(kind, raw);
+        self.may_have_committed |= kind.may_commit();
+    }
+
+    /// The server refused the statement before it executed anything of it.
+    pub(super) fn refused(&mut self, before: bool) {
+        self.may_have_committed = before;
+        self.commits_alone &= before;
+    }
+
+    /// Whether COMMIT has to ask for it.
+    pub(super) fn stands(&self) -> bool {
+        self.set_at.is_some()
+    }
+
+    /// Whether the texts alone say that the transaction was ended before its COMMIT. A statement that commits implicitly
+    /// breaks no promise where it is the whole transaction: nothing went before it, and nothing comes after it.
+    pub(super) fn split(&self) -> bool {
+        self.split
+    }
+
+    pub(super) fn may_have_committed(&self) -> bool {
+        self.may_have_committed
+    }
+
+    pub(super) fn unread(&self) -> bool {
+        self.unread
+    }
+
+    /// A nested transaction has ended well: what was set in it belongs to the enclosing one now.
+    pub(super) fn left(&mut self, level: u32) {
+        self.set_at = self.set_at.map(|set_at| set_at.min(level));
+    }
+
+    /// The server has rolled back to the savepoint of this level, and so vouches for all that came after that savepoint.
+    pub(super) fn rolled_back_to(&mut self, level: u32) {
+        if self.set_at.is_some_and(|set_at| set_at >= level) {
+            *self = Self::default();
+        }
+    }
+
+    /// The server was reached on a new connection, which knows nothing of this transaction.
+    pub(super) fn start_over(&mut self) {
+        self.set_at = None;
+    }
+}
+
+fn commits_alone(kind: StatementKind, raw: bool) -> bool {
+    kind.effect == Effect::Commits && !raw
+}

@@ -1,0 +1,331 @@
+//! What the client knows of the transaction that is open on the server.
+//!
+//! It decides, and sends nothing: it returns the statements that have to go in front of the body's next one.
+
+use std::thread::{self, ThreadId};
+
+use crate::error::classify::{self, After};
+use crate::session::resend::Resend;
+use crate::session::sentinel::{self, Sentinel};
+use crate::sql::kind::{Effect, StatementKind};
+use crate::{Error, ErrorKind, Result, TxOptions};
+
+pub(super) struct State {
+    /// Between its beginning and its end.
+    pub(super) open: bool,
+    owner: ThreadId,
+    pub(super) options: TxOptions,
+    /// Statements of the body begun. At 0 there is nothing to commit and nothing to undo.
+    pub(super) statements: u64,
+    current: Current,
+    aborted: Option<Aborted>,
+    /// The last error that a statement met and that left the transaction as it was.
+    last_error: Option<Error>,
+    /// The connection's state is not known any more.
+    pub(super) lost: bool,
+    /// The outermost level at which a call that had joined without a savepoint failed.
+    rollback_only: Option<u32>,
+    /// A statement may have written.
+    wrote: bool,
+    /// COMMIT succeeded, or may have.
+    pub(super) committed: bool,
+    /// A statement may have changed what outlives the transaction in its session: variables, the default database,
+    /// temporary tables, named locks.
+    pub(super) session_changed: bool,
+    pub(super) sentinel: Sentinel,
+    /// With what the first statement would be sent again.
+    pub(super) resend: Resend,
+    /// Nested transactions under way that have a savepoint, and how many of these the server knows of.
+    level: u32,
+    savepoints: u32,
+    /// Nested calls under way that asked for a read-only transaction.
+    read_only_calls: u32,
+    /// SET TRANSACTION was sent, if it had to be.
+    announced: bool,
+}
+
+/// The statement that was sent last.
+#[derive(Clone, Copy)]
+struct Current {
+    kind: Option<StatementKind>,
+    /// Something may have been committed before it.
+    spent_before: bool,
+}
+
+/// Why nothing of the transaction may be committed.
+struct Aborted {
+    cause: Error,
+    /// The server undid the statement alone. If the nested transaction of this level is undone, the rest may go on.
+    until_undone: Option<u32>,
+}
+
+/// How a nested transaction is left.
+pub(super) enum Left {
+    /// The server knows nothing of it.
+    Unknown,
+    /// By going back to this savepoint.
+    To(u32),
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        Self {
+            open: false,
+            owner: thread::current().id(),
+            options: TxOptions::new(),
+            statements: 0,
+            current: Current { kind: None, spent_before: false },
+            aborted: None,
+            last_error: None,
+            lost: false,
+            rollback_only: None,
+            wrote: false,
+            committed: false,
+            session_changed: false,
+            sentinel: Sentinel::default(),
+            resend: Resend::default(),
+            level: 0,
+            savepoints: 0,
+            read_only_calls: 0,
+            announced: false,
+        }
+    }
+
+    /// Of a new transaction on the same connection. The memory of `resend` is used again.
+    pub(super) fn begin(&mut self, options: TxOptions) {
+        let resend = std::mem::take(&mut self.resend);
+        *self = Self { open: true, options, resend, ..Self::new() };
+    }
+
+    pub(super) fn is_this_threads(&self) -> bool {
+        self.owner == thread::current().id()
+    }
+
+    /// Why nothing may be committed.
+    pub(super) fn cause(&self) -> Option<&Error> {
+        self.aborted.as_ref().map(|aborted| &aborted.cause)
+    }
+
+    /// The fault that another attempt may cure.
+    pub(super) fn fault(&self) -> Option<&Error> {
+        self.cause().or(self.last_error.as_ref().filter(|error| error.passes()))
+    }
+
+    pub(super) fn last_error(&self) -> Option<&Error> {
+        self.cause().or(self.last_error.as_ref())
+    }
+
+    /// Nothing may be committed from now on. The first cause counts.
+    pub(super) fn abort(&mut self, cause: Error) {
+        match &mut self.aborted {
+            Some(aborted) => aborted.until_undone = None,
+            none => *none = Some(Aborted { cause, until_undone: None }),
+        }
+    }
+
+    /// The transaction had ended unseen: this is its cause, whatever was known before.
+    pub(super) fn ended_unseen(&mut self) -> Error {
+        let cause = self.ended();
+        self.aborted = Some(Aborted { cause: cause.clone(), until_undone: None });
+        cause
+    }
+
+    fn abort_until_undone(&mut self, cause: Error) {
+        let until_undone = (self.savepoints == self.level && self.level > 0).then_some(self.level);
+        self.aborted.get_or_insert(Aborted { cause, until_undone });
+    }
+
+    /// What has to be sent before the next statement: most often nothing.
+    pub(super) fn opening(&self) -> Vec<String> {
+        if self.is_opened() {
+            return Vec::new();
+        }
+        let mut statements = Vec::new();
+        if !self.announced {
+            statements.extend(self.options.set_transaction());
+        }
+        statements.extend((self.savepoints + 1..=self.level).map(|level| format!("SAVEPOINT {}", savepoint(level))));
+        statements
+    }
+
+    pub(super) fn is_opened(&self) -> bool {
+        (self.announced || self.options.asks_nothing()) && self.savepoints == self.level
+    }
+
+    pub(super) fn was_opened(&mut self) {
+        self.announced = true;
+        self.savepoints = self.level;
+    }
+
+    /// Whether a statement of this kind may be sent, and what has to be sent in front of it.
+    pub(super) fn admit(&self, kind: StatementKind, raw: bool) -> Result<Option<&'static str>> {
+        if self.read_only_calls > 0 && kind.effect != Effect::Reads {
+            let message = "the nested call asked for a read-only transaction, and this statement may write; \
+                           the outer transaction was not begun read-only, so that the server does not refuse it";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        Ok(self.sentinel.needed_by(kind, raw, self.statements <= 1).then_some(sentinel::SET))
+    }
+
+    pub(super) fn sentinel_set(&mut self) {
+        self.sentinel.was_set(self.level);
+    }
+
+    pub(super) fn count_statement(&mut self) {
+        self.statements += 1;
+        self.current = Current { kind: None, spent_before: self.may_have_committed() };
+    }
+
+    /// Whether the statement under way has the driver read a file of the client's.
+    pub(super) fn reads_local_file(&self) -> bool {
+        self.current.kind.is_some_and(|kind| kind.local_infile)
+    }
+
+    /// A statement is about to be sent.
+    pub(super) fn sending(&mut self, kind: StatementKind, raw: bool) {
+        self.current.kind = Some(kind);
+        self.sentinel.watch(kind, raw, self.statements <= 1);
+        self.wrote |= kind.effect != Effect::Reads && !self.options.read_only;
+        self.session_changed |= kind.session;
+    }
+
+    /// Keeps what an error says about the transaction, and returns the error that its reader is to see: one that is met once
+    /// something may have been committed does not invite another try.
+    pub(super) fn met(&mut self, error: mysql::Error) -> mysql::Error {
+        self.note(&error);
+        if !self.may_have_committed() || Error::carried_by(&error).is_some() {
+            return error;
+        }
+        Error::seen(&error).committed().into()
+    }
+
+    fn note(&mut self, error: &mysql::Error) {
+        if let Some(own) = Error::carried_by(error) {
+            // A statement that was refused before it was sent; the cause of the abort once more; or no connection.
+            if self.aborted.is_none() && !matches!(own.kind(), ErrorKind::Driver | ErrorKind::Config) {
+                self.lose(own.clone());
+            }
+            return;
+        }
+        let verdict = classify::statement(error);
+        let Current { kind, spent_before } = self.current;
+        if verdict.refused && kind.is_some_and(|kind| kind.effect == Effect::Commits) {
+            self.sentinel.refused(spent_before);
+        }
+        let cause = || Error::classified(error, verdict.kind, verdict.transient);
+        match verdict.after {
+            After::Intact => self.last_error = Some(cause()),
+            After::Aborted if kind.is_some_and(|kind| kind.nowait) && verdict.kind == ErrorKind::LockWaitTimeout => self.abort_until_undone(cause()),
+            After::Aborted => self.abort(cause()),
+            After::Dead => self.lose(cause()),
+        }
+    }
+
+    /// The connection's state is not known any more, and the transaction is over with it.
+    pub(super) fn lose(&mut self, cause: Error) {
+        self.lost = true;
+        self.abort(cause);
+    }
+
+    /// The server was reached on a new connection: it knows nothing of this transaction.
+    pub(super) fn start_over(&mut self) {
+        self.announced = false;
+        self.savepoints = 0;
+        self.sentinel.start_over();
+    }
+
+    /// Enters a nested call.
+    pub(super) fn enter(&mut self, savepoint: bool, read_only: bool) {
+        self.level += u32::from(savepoint);
+        self.read_only_calls += u32::from(read_only);
+    }
+
+    /// A call without a savepoint is left. `undone`: it asked for its work to be undone, which it cannot be alone.
+    pub(super) fn leave_joined(&mut self, read_only: bool, undone: bool) {
+        self.read_only_calls -= u32::from(read_only);
+        if undone {
+            self.rollback_only = Some(self.rollback_only.map_or(self.level, |level| level.min(self.level)));
+        }
+    }
+
+    /// A nested transaction is left, and its work becomes part of the enclosing one. The savepoint stays on the server
+    /// until the next one of its name, or the end: releasing it would cost a round trip.
+    pub(super) fn leave(&mut self, read_only: bool) {
+        self.pop(read_only);
+        self.sentinel.left(self.level);
+        self.rollback_only = self.rollback_only.map(|level| level.min(self.level));
+    }
+
+    /// A nested transaction is left, and its work has to be undone.
+    pub(super) fn leave_undone(&mut self, read_only: bool) -> Left {
+        let level = self.level;
+        let known = self.savepoints >= level;
+        self.pop(read_only);
+        if known { Left::To(level) } else { Left::Unknown }
+    }
+
+    fn pop(&mut self, read_only: bool) {
+        self.level -= 1;
+        self.savepoints = self.savepoints.min(self.level);
+        self.read_only_calls -= u32::from(read_only);
+    }
+
+    /// Whether going back to the savepoint of this level can save the rest of the transaction.
+    pub(super) fn can_be_undone(&self, level: u32) -> bool {
+        self.aborted.as_ref().is_none_or(|aborted| aborted.until_undone.is_some_and(|until| until >= level))
+    }
+
+    /// The server went back to the savepoint of this level: what was met since is over.
+    pub(super) fn was_undone(&mut self, level: u32) {
+        self.sentinel.rolled_back_to(level);
+        self.forget(level);
+    }
+
+    /// What belongs to the nested transaction of this level is over.
+    pub(super) fn forget(&mut self, level: u32) {
+        self.rollback_only = self.rollback_only.filter(|&failed| failed < level);
+        if self.can_be_undone(level)
+            && let Some(aborted) = self.aborted.take()
+        {
+            self.last_error = Some(aborted.cause);
+        }
+    }
+
+    /// A call that had joined without a savepoint failed, so that nothing can be committed.
+    pub(super) fn is_rollback_only(&self) -> bool {
+        self.rollback_only.is_some()
+    }
+
+    /// Whether something of the transaction may be in the database although it was not committed.
+    pub(super) fn may_have_committed(&self) -> bool {
+        self.sentinel.may_have_committed()
+    }
+
+    /// Whether a repetition would do again what is, or may be, in the database.
+    pub(super) fn is_spent(&self) -> bool {
+        (self.committed && self.wrote) || self.may_have_committed()
+    }
+
+    /// Whether COMMIT can make a difference to the database: vouched for by the texts of all its statements, or by the server, which
+    /// refuses writes in a transaction that was begun read-only.
+    pub(super) fn has_written(&self) -> bool {
+        self.wrote || self.may_have_committed()
+    }
+
+    /// The server no longer knows a savepoint that was set: the transaction it was set in has ended, unseen.
+    fn ended(&self) -> Error {
+        if self.may_have_committed() {
+            let message = "the transaction had ended before its COMMIT, by a statement of its own: DDL, COMMIT or ROLLBACK, a stored procedure, … \
+                           What went before that statement may be in the database, and cannot be rolled back";
+            Error::new(ErrorKind::ImplicitCommit, message)
+        } else {
+            let message = "the server had rolled the transaction back before COMMIT; the error that said so was in a result \
+                           that was dropped before its last row";
+            Error::new(ErrorKind::Deadlock, message).transient(true)
+        }
+    }
+}
+
+pub(super) fn savepoint(level: u32) -> String {
+    format!("db_core_{level}")
+}

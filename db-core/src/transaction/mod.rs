@@ -1,0 +1,305 @@
+//! `Scope` and `Transaction`: what a transaction starts from, and one that is open.
+
+pub(crate) mod hooks;
+mod queryable;
+pub(crate) mod retry_loop;
+mod run;
+
+use std::any::type_name_of_val;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use self::hooks::{On, Waiting};
+use self::retry_loop::Call;
+use self::run::Done;
+use crate::session::Session;
+use crate::session::shared::Database;
+use crate::telemetry::span::Watch;
+use crate::{Attempt, Error, ErrorKind, Result, RetryPolicy, TxOptions};
+
+/// What a transaction can start from: a [`Db`](crate::Db), or a [`Transaction`] that is open already.
+///
+/// Both dereference to it, so that a function that takes `&Scope<'_>`, as every `#[transactional]` function does for its
+/// callers, is called with `&db` for a transaction of its own, and with `tx` to become part of that one.
+pub struct Scope<'a>(Inner<'a>);
+
+enum Inner<'a> {
+    Database(Box<Database>),
+    Open(Mutex<Open<'a>>),
+}
+
+/// An open transaction's hold on the connection.
+struct Open<'a> {
+    session: &'a mut Session,
+    database: usize,
+    waiting: Waiting,
+}
+
+/// An open transaction, or a scope inside one.
+///
+/// It runs statements: the methods of [`mysql::prelude::Queryable`] are here twice, as the trait, and as methods of the same
+/// names that return this crate's [`Error`]. Each reads its result to the end, so that no error in it is lost, and a row that
+/// does not convert is an error, where the driver panics.
+///
+/// It stays on the thread that began it.
+pub struct Transaction<'a> {
+    scope: Scope<'a>,
+    rollback_only: bool,
+    waiting: Waiting,
+    /// Hooks wait in a place of this thread.
+    _thread: PhantomData<*const ()>,
+}
+
+impl<'a> Scope<'a> {
+    pub(crate) fn of(database: Database) -> Scope<'static> {
+        Scope(Inner::Database(Box::new(database)))
+    }
+
+    /// The database, unless this is an open transaction.
+    pub(crate) fn database(&self) -> Option<&Database> {
+        match &self.0 {
+            Inner::Database(database) => Some(database),
+            Inner::Open(_) => None,
+        }
+    }
+
+    /// Runs `body` in a transaction: committed if it returns `Ok`, rolled back if it returns `Err` or panics.
+    ///
+    /// On a [`Db`](crate::Db) the transaction is one of its own. On a [`Transaction`] it is a part of that one, with a savepoint:
+    /// an `Err` undoes the part, and the whole may go on.
+    ///
+    /// # Errors
+    ///
+    /// The body's error, whatever else fails on the way out. If the body returned `Ok`, and the transaction cannot be committed:
+    ///
+    /// - [`ConnectFailed`], [`Unavailable`], [`AccessDenied`], [`UnknownDatabase`]: no connection, and the body did not run.
+    /// - [`AlreadyInTransaction`]: the database's connection is in a transaction of this thread; [`LockTimeout`]: in another thread's.
+    /// - The cause that ended the transaction on the server, though the body swallowed it: [`Deadlock`], [`LockWaitTimeout`],
+    ///   [`ConnectionLost`] and others.
+    /// - [`RollbackOnly`]: a part that had [joined](TxOptions::join) failed.
+    /// - [`ImplicitCommit`]: a statement of the body committed what went before it.
+    /// - [`CommitUnknown`]: the connection was lost while the COMMIT was under way.
+    ///
+    /// [`ConnectFailed`]: ErrorKind::ConnectFailed
+    /// [`Unavailable`]: ErrorKind::Unavailable
+    /// [`AccessDenied`]: ErrorKind::AccessDenied
+    /// [`UnknownDatabase`]: ErrorKind::UnknownDatabase
+    /// [`AlreadyInTransaction`]: ErrorKind::AlreadyInTransaction
+    /// [`LockTimeout`]: ErrorKind::LockTimeout
+    /// [`Deadlock`]: ErrorKind::Deadlock
+    /// [`LockWaitTimeout`]: ErrorKind::LockWaitTimeout
+    /// [`ConnectionLost`]: ErrorKind::ConnectionLost
+    /// [`RollbackOnly`]: ErrorKind::RollbackOnly
+    /// [`ImplicitCommit`]: ErrorKind::ImplicitCommit
+    /// [`CommitUnknown`]: ErrorKind::CommitUnknown
+    ///
+    /// ```
+    /// # use db_core::prelude::*;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = db_testkit::Server::start()?;
+    /// # server.connect()?.query_drop("CREATE TABLE account (id INT AUTO_INCREMENT PRIMARY KEY, owner VARCHAR(10) NOT NULL) ENGINE=InnoDB")?;
+    /// # let db = Db::connect(&server.url())?;
+    /// let id = db.transaction(|tx| {
+    ///     tx.exec_drop("INSERT INTO account (owner) VALUES (?)", ("alice",))?;
+    ///     Ok::<_, db_core::Error>(tx.last_insert_id())
+    /// })?;
+    /// # assert_eq!(id, Some(1));
+    /// # Ok(()) }
+    /// ```
+    pub fn transaction<T, E: From<Error>>(&self, body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>) -> Result<T, E> {
+        self.run(type_name_of_val(&body), &TxOptions::new(), |_| None, body)
+    }
+
+    /// As [`transaction`](Self::transaction), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`transaction`](Self::transaction), and [`ErrorKind::Config`] where a part asks for an isolation level that the whole did not ask for.
+    pub fn transaction_with<T, E: From<Error>>(
+        &self,
+        options: &TxOptions,
+        body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.run(type_name_of_val(&body), options, |_| None, body)
+    }
+
+    /// Runs `body`, and runs it again after a fault that a replay can cure: a lost connection, a deadlock, a lock wait timeout,
+    /// a server that restarts or fails over.
+    ///
+    /// What counts is what was seen on this database's connection during the run, whatever error the body made of it. A run in
+    /// which something was committed is not repeated: that would do it twice. For the same reason one in which a statement may have
+    /// committed implicitly (DDL, CALL, the body's own COMMIT) is not.
+    ///
+    /// On an open [`Transaction`], and inside another retry of the same database, the body runs once: only the outermost call
+    /// can replay the whole. (Once that one has committed something, and so cannot be replayed any more, an inner call retries on its own.)
+    ///
+    /// # Errors
+    ///
+    /// The last run's error; [`ErrorKind::ConnectFailed`] or [`ErrorKind::Unavailable`] if the server could not be reached again in time.
+    pub fn retry<T, E: From<Error>>(&self, policy: &RetryPolicy, body: impl FnMut(Attempt) -> Result<T, E>) -> Result<T, E> {
+        self.run_retrying(type_name_of_val(&body), |_| *policy, |_| None, body)
+    }
+
+    /// `name` is that of the type of the body the caller has written.
+    pub(crate) fn run<T, E: From<Error>>(
+        &self,
+        name: &'static str,
+        options: &TxOptions,
+        inspect: impl Fn(&E) -> Option<Error>,
+        body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        match &self.0 {
+            Inner::Database(database) => {
+                let watch = Watch::transaction(&database.settings, &database.counters, name, options);
+                outermost(database, options, &watch, inspect, body)
+            }
+            Inner::Open(open) => nested(open, options, inspect, body),
+        }
+    }
+
+    pub(crate) fn run_retrying<T, E: From<Error>>(
+        &self,
+        name: &'static str,
+        policy: impl FnOnce(RetryPolicy) -> RetryPolicy,
+        inspect: impl Fn(&E) -> Option<Error>,
+        mut body: impl FnMut(Attempt) -> Result<T, E>,
+    ) -> Result<T, E> {
+        match &self.0 {
+            Inner::Database(database) => {
+                let policy = policy(database.settings.retry);
+                let watch = Watch::retry(&database.settings, &database.counters, name);
+                retry_loop::drive(database, &policy, Call { body, inspect, watch: &watch })
+            }
+            Inner::Open(open) => body(joined_attempt(open)),
+        }
+    }
+
+    pub(crate) fn run_retrying_transaction<T, E: From<Error>>(
+        &self,
+        name: &'static str,
+        policy: impl FnOnce(RetryPolicy) -> RetryPolicy,
+        options: &TxOptions,
+        inspect: impl Fn(&E) -> Option<Error>,
+        mut body: impl FnMut(Attempt, &mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        match &self.0 {
+            Inner::Database(database) => {
+                let policy = policy(database.settings.retry);
+                let watch = Watch::transaction(&database.settings, &database.counters, name, options);
+                let run = |attempt| outermost(database, options, &watch, &inspect, |tx| body(attempt, tx));
+                retry_loop::drive(database, &policy, Call { body: run, inspect: &inspect, watch: &watch })
+            }
+            Inner::Open(open) => {
+                let attempt = joined_attempt(open);
+                nested(open, options, inspect, |tx| body(attempt, tx))
+            }
+        }
+    }
+}
+
+fn joined_attempt(open: &Mutex<Open<'_>>) -> Attempt {
+    open.try_lock().map_or_else(Attempt::only, |open| retry_loop::attempt_of(open.database))
+}
+
+fn outermost<T, E: From<Error>>(
+    database: &Database,
+    options: &TxOptions,
+    watch: &Watch<'_>,
+    inspect: impl Fn(&E) -> Option<Error>,
+    body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    run::outermost(database, options, watch, inspect, |session, waiting| Transaction::run(session, database.id(), waiting, body))
+}
+
+fn nested<T, E: From<Error>>(
+    open: &Mutex<Open<'_>>,
+    options: &TxOptions,
+    inspect: impl FnOnce(&E) -> Option<Error>,
+    body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut open = open_here(open)?;
+    let Open { session, database, waiting } = &mut *open;
+    let database = *database;
+    run::nested(session, database, *waiting, options, inspect, |session, waiting| Transaction::run(session, database, waiting, body))
+}
+
+/// The transaction's session, if nothing inside it is using it.
+fn open_here<'m, 'a>(open: &'m Mutex<Open<'a>>) -> Result<MutexGuard<'m, Open<'a>>> {
+    open.try_lock().ok_or_else(|| {
+        let message = "a nested transaction is running; inside it, use its own `tx`";
+        Error::new(ErrorKind::AlreadyInTransaction, message)
+    })
+}
+
+impl<'a> Transaction<'a> {
+    fn run<T, E>(
+        session: &'a mut Session,
+        database: usize,
+        waiting: Waiting,
+        body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Done<T, E> {
+        let scope = Scope(Inner::Open(Mutex::new(Open { session, database, waiting })));
+        let mut tx = Transaction { scope, rollback_only: false, waiting, _thread: PhantomData };
+        let outcome = catch_unwind(AssertUnwindSafe(|| body(&mut tx)));
+        Done { outcome, rollback_only: tx.rollback_only }
+    }
+
+    pub(crate) fn session(&mut self) -> &mut Session {
+        match &mut self.scope.0 {
+            Inner::Open(open) => open.get_mut().session,
+            Inner::Database(_) => unreachable!("a Transaction is made of an open scope only"),
+        }
+    }
+
+    /// Rolls back at the end, although the body may return `Ok`. Its caller gets that `Ok`.
+    ///
+    /// If a statement of the body has committed implicitly, its caller gets [`ErrorKind::ImplicitCommit`] instead.
+    ///
+    /// In a part with a savepoint the part is undone. In one that has [joined](TxOptions::join) the whole transaction is, and its
+    /// caller gets [`ErrorKind::RollbackOnly`].
+    pub fn set_rollback_only(&mut self) {
+        self.rollback_only = true;
+    }
+
+    /// Runs `hook` once the outermost transaction is committed: after the lock has been released, and not for an attempt that is replayed.
+    ///
+    /// The hook of a part goes with the part: if that is undone, it is dropped. A hook that panics does not keep the others from running.
+    pub fn after_commit(&mut self, hook: impl FnOnce() + 'static) {
+        self.waiting.add(On::Commit, Box::new(hook));
+    }
+
+    /// Runs `hook` once the outermost transaction is rolled back: after the lock has been released, and not for an attempt that is replayed.
+    /// After [`ErrorKind::CommitUnknown`] no hook runs.
+    ///
+    /// The hook of a part goes with the part: if that is undone, it is dropped. A hook that panics does not keep the others from running.
+    pub fn after_rollback(&mut self, hook: impl FnOnce() + 'static) {
+        self.waiting.add(On::Rollback, Box::new(hook));
+    }
+}
+
+impl<'a> Deref for Transaction<'a> {
+    type Target = Scope<'a>;
+
+    fn deref(&self) -> &Scope<'a> {
+        &self.scope
+    }
+}
+
+impl fmt::Debug for Scope<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Inner::Database(_) => "Scope(database)",
+            Inner::Open(_) => "Scope(open transaction)",
+        })
+    }
+}
+
+impl fmt::Debug for Transaction<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction").field("rollback_only", &self.rollback_only).finish_non_exhaustive()
+    }
+}
