@@ -30,9 +30,7 @@ fn recording(url: &str) -> Db {
 }
 
 fn through_proxy(bank: &Bank) -> (FaultProxy, Db) {
-    let proxy = bank.server.proxy().unwrap();
-    let db = recording(&proxy.url(&bank.server.url()).unwrap());
-    (proxy, db)
+    bank.proxied(|builder| builder.commit_ledger(true))
 }
 
 /// Resolves for so many milliseconds at most.
@@ -92,7 +90,7 @@ fn a_recorded_commit_costs_no_round_trip() {
     assert_eq!(count(|tx| tx.query_drop("UPDATE account SET balance = 1 WHERE id = 1"), plain), (2, true), "one");
     assert_eq!(count(|tx| deposit(tx, 1, 1), plain), (3, true), "two");
     assert_eq!(count(|tx| (0..9).try_for_each(|_| tx.query_drop("DO 1")), plain), (10, false), "nine that write nothing");
-    assert_eq!(count(|tx| Ok(drop(Queryable::query_iter(tx, "SELECT * FROM account")?)), plain), (3, false), "watched by the sentinel");
+    assert_eq!(count(|tx| Ok(Queryable::query_iter(tx, "SELECT * FROM account").map(drop)?), plain), (3, false), "watched by the sentinel");
     assert_eq!(count(|tx| tx.query_drop("SELECT * FROM account"), plain.read_only(true)), (3, false), "read-only: nothing to record");
     let rolled_back = |db: &Db| {
         proxy.reset_counts();
@@ -283,9 +281,8 @@ fn a_lost_commit_whose_row_somebody_tampered_with_is_unknown_and_is_not_replayed
 #[test]
 fn a_commit_cut_by_the_servers_death_is_resolved_after_its_restart_and_no_innocent_session_is_killed() {
     let bank = ledger_bank();
-    let proxy = bank.server.proxy().unwrap();
     let patient = quick().max_elapsed(Duration::from_secs(60));
-    let db = Db::builder(&proxy.url(&bank.server.url()).unwrap()).retry(patient).commit_ledger(true).connect().unwrap();
+    let (proxy, db) = bank.proxied(|builder| builder.retry(patient).commit_ledger(true));
     for (point, runs) in [(Point::AfterRequest, 1), (Point::BeforeRequest, 2)] {
         let before = bank.balance(1);
         let cut = cut_commit(&proxy, &db, point, Action::Refuse(Duration::from_secs(600)));
@@ -350,9 +347,8 @@ fn threads_under_random_cuts_of_commits_and_of_resolutions_do_everything_once() 
     const THREADS: u32 = 4;
     const CALLS: u32 = 50;
     let bank = ledger_bank();
-    let proxy = bank.server.proxy().unwrap();
     let tireless = quick().max_attempts(1000).max_elapsed(Duration::from_secs(60));
-    let db = Db::builder(&proxy.url(&bank.server.url()).unwrap()).retry(tireless).commit_ledger(true).connect().unwrap();
+    let (proxy, db) = bank.proxied(|builder| builder.retry(tireless).commit_ledger(true));
     // Two share a connection, two have one each.
     let databases = [db.clone(), db.clone(), db.fork().unwrap(), db.fork().unwrap()];
     let over = AtomicBool::new(false);
@@ -642,12 +638,9 @@ fn a_resolution_that_hears_nothing_in_time_does_not_read_the_answer_later() {
     let bank = ledger_bank();
     let processlist = "information_schema.processlist";
     for slow in [1, 2] {
-        let proxy = bank.server.proxy().unwrap();
-        let db = Db::builder(&proxy.url(&bank.server.url()).unwrap())
-            .commit_ledger(true)
-            .driver_options(|options| options.read_timeout(Some(Duration::from_millis(250))))
-            .connect()
-            .unwrap();
+        let (proxy, db) = bank.proxied(|builder| {
+            builder.commit_ledger(true).driver_options(|options| options.read_timeout(Some(Duration::from_millis(250))))
+        });
         let before = bank.balance(1);
         let commit = proxy.inject(Fault::new(Point::AfterRequest, Action::Rst).matching("db_core_ledger SET"));
         // In the second round the first resolving connection is cut, so that two lost sessions are asked after.

@@ -1,15 +1,14 @@
-//! The commands of this repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask torture`, `cargo xtask check`,
-//! `cargo xtask cost` and `cargo xtask bench`.
+//! The commands of this repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask torture`, `cargo xtask check` and
+//! `cargo xtask bench`.
 //!
 //! They need a Rust toolchain and nothing else: what is missing is installed, and what cannot be installed is an error
 //! that gives the command to run by hand. In reading order: [`command`] runs a program and says so, [`server`] makes a
-//! database server available, [`tasks`] does the work, [`check`] looks at the crates as others get them, [`cost`] measures the compiler,
-//! [`mod@bench`] has the library measured beside others.
+//! database server available, [`tasks`] does the work, [`check`] looks at the crates as others get them, [`mod@bench`] has the library
+//! measured beside others.
 
 mod bench;
 mod check;
 mod command;
-mod cost;
 mod server;
 mod tasks;
 
@@ -33,10 +32,8 @@ enum Task {
     Test(Test),
     /// Break connections, sessions and the server on purpose, and check that every call ends in one of two ways.
     Torture(Torture),
-    /// Check what the tests do not: every combination of features, the licences of all dependencies, the packages.
+    /// Check what the tests do not: every combination of features, the dependencies, the packages.
     Check,
-    /// Measure what the attributes cost the compiler, against the same functions written by hand.
-    Cost(Cost),
     /// Measure the library beside what would be used in its place, and write the report and the README's figures.
     Bench(Bench),
 }
@@ -84,21 +81,11 @@ struct Torture {
 }
 
 #[derive(Args)]
-struct Cost {
-    /// How many functions.
-    #[arg(long, default_value_t = 1000)]
-    functions: usize,
-    /// How often each crate is compiled.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-}
-
-#[derive(Args)]
 struct Bench {
     /// Less of everything: under three minutes.
     #[arg(long)]
     quick: bool,
-    /// Only this part: trips, throughput, delay, scaling, recovery, overhead, memory or build. May be given several times.
+    /// Only this part: trips, throughput, delay, scaling, recovery, overhead, memory, build or compile. May be given several times.
     #[arg(long)]
     only: Vec<String>,
     /// Only peers whose names contain this, and the one that all are compared with. May be given several times.
@@ -165,7 +152,6 @@ fn main() -> ExitCode {
         Task::Torture(torture) => tasks::torture(&torture),
         Task::Check => check::check(),
         Task::Bench(options) => bench::bench(&options),
-        Task::Cost(cost) => cost::cost(&cost),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

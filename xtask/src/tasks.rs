@@ -1,9 +1,9 @@
-//! What does each command do, step by step?
+//! The steps of each command.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::command::{Error, Result, cargo, run, succeeds};
+use crate::command::{Result, cargo, cargo_tool, run};
 use crate::server::{self, GALERA_SCRIPTS, MARIADB_ROOT, MYSQL_ROOT, MySql};
 use crate::{Demo, Switch, Test, Tested, Torture, Victim};
 
@@ -18,7 +18,7 @@ pub(crate) fn demo(demo: &Demo) -> Result<()> {
         server::mariadb()?;
     }
     let mut command = cargo();
-    command.args(["run", "--release", "--package", "examples", "--no-default-features", "--example", "demo", "--"]);
+    command.args(["run", "--release", "--package", "torture", "--", "demo"]);
     let options = [
         ("--seconds", demo.seconds.map(|seconds| seconds.to_string())),
         ("--threads", demo.threads.map(|threads| threads.to_string())),
@@ -33,7 +33,7 @@ pub(crate) fn demo(demo: &Demo) -> Result<()> {
 pub(crate) fn test(test: &Test) -> Result<()> {
     // What cannot be had is better known before the first test than after the last.
     let servers = tested(test.server)?;
-    nextest()?;
+    cargo_tool("cargo-nextest")?;
     for (number, server) in servers.iter().enumerate() {
         println!("Tests against {}", server.name());
         let mut command = nextest_run(test);
@@ -127,7 +127,7 @@ pub(crate) fn torture(torture: &Torture) -> Result<()> {
         }
         Victim::Mysql => use_mysql(&mut command, &server::mysql()?),
     }
-    command.args(["run", "--release", "--package", "examples", "--no-default-features", "--example", "torture", "--"]);
+    command.args(["run", "--release", "--package", "torture", "--", "run"]);
     let ledger = torture.ledger.map(|ledger| if ledger == Switch::On { "on" } else { "off" });
     let options = [
         ("--ops", torture.ops.map(|ops| ops.to_string())),
@@ -152,17 +152,4 @@ fn nextest_run(test: &Test) -> Command {
     let mut command = cargo();
     command.args(["nextest", "run", "--workspace"]).args(&test.nextest);
     command
-}
-
-/// Installs the test runner if it is missing.
-fn nextest() -> Result<()> {
-    if succeeds(cargo().args(["nextest", "--version"])) {
-        return Ok(());
-    }
-    println!("cargo-nextest is missing: installing it");
-    run(cargo().args(["install", "--locked", "cargo-nextest"])).map_err(|error| Error::Missing {
-        what: "cargo-nextest",
-        cause: error.to_string(),
-        by_hand: "cargo install --locked cargo-nextest".into(),
-    })
 }

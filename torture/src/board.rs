@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::Run;
+use crate::{Run, Script};
 
 /// Over how long "per second" is taken.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -21,30 +21,36 @@ pub(crate) struct Board {
 }
 
 enum View {
-    Terminal { time: ProgressBar, lines: Vec<ProgressBar> },
+    Terminal { bar: ProgressBar, lines: Vec<ProgressBar> },
     Lines { next: Duration },
 }
 
 impl Board {
-    pub(crate) fn new(length: Duration) -> Self {
-        let view = if std::io::stderr().is_terminal() { View::terminal(length) } else { View::Lines { next: LINE_EVERY } };
+    pub(crate) fn new(script: &Script) -> Self {
+        let view = if std::io::stderr().is_terminal() { View::terminal(script) } else { View::Lines { next: LINE_EVERY } };
         Self { view, samples: VecDeque::new() }
     }
 
     pub(crate) fn show(&mut self, run: &Run) {
         let elapsed = run.began.elapsed();
-        let ok = run.tally.ok.load(Ordering::Relaxed);
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let count = |counter: &AtomicU64| HumanCount(load(counter));
+        let ok = load(&run.tally.ok);
         let per_second = self.per_second(elapsed, ok);
-        let count = |counter: &AtomicU64| HumanCount(counter.load(Ordering::Relaxed));
-        let lines = [
+        let mut lines = [
             format!("{} transfers, {} per second", HumanCount(ok), HumanCount(per_second)),
-            format!("{} connections killed, server killed {} times", count(&run.tally.connections_killed), run.tally.server_kills()),
-            format!("{} retries, {} reconnects", count(&run.tally.retries), count(&run.tally.reconnects)),
+            format!("{} connections killed, server killed {} times", count(&run.tally.sessions_killed), run.tally.server_kills()),
+            format!("{} retries, {} reconnects", count(&run.tally.retries), HumanCount(run.reconnects())),
             format!("transfers again after a server kill: {}", run.tally.recoveries()),
         ];
+        if let Script::Torture { ops, .. } = &run.script {
+            lines[0] = format!("{} of {} operations, {}", count(&run.tally.done), HumanCount(*ops as u64), lines[0]);
+            lines[1] = format!("{} COMMITs cut, {}", count(&run.tally.commits_cut), lines[1]);
+        }
         match &mut self.view {
-            View::Terminal { time, lines: bars } => {
-                time.set_position(elapsed.as_secs().min(run.length.as_secs()));
+            View::Terminal { bar, lines: bars } => {
+                let done = if matches!(run.script, Script::Demo { .. }) { elapsed.as_secs() } else { load(&run.tally.done) };
+                bar.set_position(done.min(bar.length().unwrap_or(done)));
                 bars.iter().zip(lines).for_each(|(bar, line)| bar.set_message(line));
             }
             View::Lines { next } if elapsed >= *next => {
@@ -57,8 +63,8 @@ impl Board {
 
     /// Leaves the last state on the screen.
     pub(crate) fn finish(self) {
-        if let View::Terminal { time, lines } = self.view {
-            lines.iter().chain([&time]).for_each(ProgressBar::abandon);
+        if let View::Terminal { bar, lines } = self.view {
+            lines.iter().chain([&bar]).for_each(ProgressBar::abandon);
             eprintln!();
         }
     }
@@ -75,12 +81,16 @@ impl Board {
 }
 
 impl View {
-    fn terminal(length: Duration) -> Self {
+    fn terminal(script: &Script) -> Self {
+        let (length, unit) = match script {
+            Script::Demo { length } => (length.as_secs(), "s"),
+            Script::Torture { ops, .. } => (*ops as u64, "operations"),
+        };
         let all = MultiProgress::new();
-        let bar = ProgressStyle::with_template("{bar:60.green} {pos}/{len} s").unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style = ProgressStyle::with_template(&format!("{{bar:60.green}} {{pos}}/{{len}} {unit}"));
         let text = ProgressStyle::with_template("  {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let time = all.add(ProgressBar::new(length.as_secs()).with_style(bar));
+        let bar = all.add(ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())));
         let lines = (0..4).map(|_| all.add(ProgressBar::no_length().with_style(text.clone()))).collect();
-        Self::Terminal { time, lines }
+        Self::Terminal { bar, lines }
     }
 }

@@ -1,15 +1,18 @@
-//! What does each operation do, and what goes wrong meanwhile? Decided from the seed and the operation's number alone.
+//! What each operation does, and what goes wrong meanwhile: decided from the seed and the operation's number alone.
 
 use std::time::Duration;
 
 use db_testkit::{Action, Fault, Point};
 use fastrand::Rng;
 
-use crate::bank::{ACCOUNTS, Kind, Order};
+use crate::bank::{Kind, Order};
 
 /// A server is killed less often where it takes longer to come back.
 pub(crate) const KILL_MARIADB_EVERY: usize = 350;
 pub(crate) const KILL_MYSQL_EVERY: usize = 1_000;
+
+/// Few, so that transfers conflict with each other.
+pub(crate) const ACCOUNTS: u32 = 48;
 
 /// The compare-and-swap on the ledger's row, which goes before a COMMIT in its packet.
 const RECORDED_COMMIT: &str = "seq + 18446744073709551615 + 1) WHERE";
@@ -19,7 +22,7 @@ const RECORDED_COMMIT: &str = "seq + 18446744073709551615 + 1) WHERE";
 pub(crate) enum Target {
     /// The operation's first COMMIT.
     Commit,
-    /// The one after it: of a replay, or of the fence.
+    /// The one after it: of a retry, or of the fence.
     CommitAgain,
     /// The fence, for certain: the COMMIT before it has not reached the server.
     Fence,
@@ -36,7 +39,7 @@ pub(crate) const TARGETS: [Target; 7] =
 
 /// A fault, and where.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Shot {
+pub(crate) struct PlannedFault {
     pub(crate) target: Target,
     pub(crate) point: Point,
     pub(crate) action: Action,
@@ -47,11 +50,6 @@ pub(crate) struct Shot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
     None,
-    /// A session of anybody's is killed on the server, after a while; which one, chance decides on the spot.
-    KillSession {
-        after: Duration,
-        pick: usize,
-    },
     /// All connections of this operation's proxy are cut, before it begins.
     Reset,
     Close,
@@ -63,17 +61,22 @@ pub(crate) enum Event {
 
 /// What happens to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Blow {
-    Kill,
+pub(crate) enum ServerFault {
+    KillServer,
     Freeze(Duration),
+    /// One of the sessions is killed, after a while. Which one depends on those that are open then.
+    KillSession {
+        after: Duration,
+        pick: usize,
+    },
 }
 
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) order: Order,
-    pub(crate) shots: Vec<Shot>,
+    pub(crate) faults: Vec<PlannedFault>,
     pub(crate) event: Event,
-    pub(crate) blow: Option<Blow>,
+    pub(crate) server_faults: Vec<ServerFault>,
 }
 
 impl Plan {
@@ -81,14 +84,30 @@ impl Plan {
         // Neighbours must not have similar generators.
         let mut rng = Rng::with_seed(seed ^ (op as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let order = order(&mut rng);
-        let blow = match op % kill_every {
-            0 if op > 0 => Some(Blow::Kill),
-            half if half == kill_every / 2 => Some(Blow::Freeze(millis(&mut rng, 100, 1_500))),
-            _ => None,
+        let mut server_faults = Vec::new();
+        match op % kill_every {
+            0 if op > 0 => server_faults.push(ServerFault::KillServer),
+            half if half == kill_every / 2 => server_faults.push(ServerFault::Freeze(millis(&mut rng, 100, 1_500))),
+            _ => {}
+        }
+        let event = match rng.u32(0..100) {
+            0..3 => {
+                server_faults.push(ServerFault::KillSession { after: millis(&mut rng, 1, 40), pick: rng.usize(..) });
+                Event::None
+            }
+            3 => Event::Reset,
+            4 => Event::Close,
+            5 => Event::Refuse(millis(&mut rng, 20, 600)),
+            6 => Event::Fork,
+            _ => Event::None,
         };
-        let event = event(&mut rng);
-        let shots = shots(&mut rng, order.kind, ledger);
-        Self { order, shots, event, blow }
+        let faults = faults(&mut rng, order.kind, ledger);
+        Self { order, faults, event, server_faults }
+    }
+
+    /// Without faults of its own.
+    pub(crate) fn unharmed(order: Order) -> Self {
+        Self { order, faults: Vec::new(), event: Event::None, server_faults: Vec::new() }
     }
 }
 
@@ -97,55 +116,42 @@ fn order(rng: &mut Rng) -> Order {
         0..25 => Kind::Plain,
         25..40 => Kind::Once,
         40..55 => Kind::RefusesSecond,
-        55..80 => Kind::ReadModifyWrite { glance: rng.bool() },
+        55..80 => Kind::ReadModifyWrite { half_read: rng.bool() },
         _ => Kind::Nested { undone_first: rng.bool() },
     };
-    let from = rng.u32(0..ACCOUNTS);
-    let to = (from + rng.u32(1..ACCOUNTS)) % ACCOUNTS;
-    Order { kind, from, to, amount: rng.i64(1..=100) }
+    Order::random(kind, ACCOUNTS, 100, rng)
 }
 
-fn event(rng: &mut Rng) -> Event {
-    match rng.u32(0..100) {
-        0..3 => Event::KillSession { after: millis(rng, 1, 40), pick: rng.usize(..) },
-        3 => Event::Reset,
-        4 => Event::Close,
-        5 => Event::Refuse(millis(rng, 20, 600)),
-        6 => Event::Fork,
-        _ => Event::None,
-    }
-}
-
-fn shots(rng: &mut Rng, kind: Kind, ledger: bool) -> Vec<Shot> {
-    let mut shot = |target| shot(rng, target, ledger);
-    let commit = shot(Target::Commit);
-    let again = shot(Target::CommitAgain);
-    let statement = shot(Target::Statement);
+fn faults(rng: &mut Rng, kind: Kind, ledger: bool) -> Vec<PlannedFault> {
+    let mut fault = |target| fault(rng, target, ledger);
+    let commit = fault(Target::Commit);
+    let again = fault(Target::CommitAgain);
+    let statement = fault(Target::Statement);
     let rolls_back = matches!(kind, Kind::Nested { .. } | Kind::RefusesSecond);
     // What cuts the connection, at once, before the server has heard of the request.
-    let not_sent = |shot: Shot| Shot { point: Point::BeforeRequest, action: Action::Rst, ..shot };
+    let not_sent = |fault: PlannedFault| PlannedFault { point: Point::BeforeRequest, action: Action::Rst, ..fault };
     match rng.u32(0..100) {
         0..32 => vec![commit],
-        // Without the ledger there is nothing to be looked up after a lost COMMIT, and no replay.
+        // Without the ledger there is nothing to be looked up after a lost COMMIT, and no retry.
         32..56 if !ledger => vec![commit],
         32..40 => vec![commit, again],
-        40..43 => vec![commit, again, Shot { nth: 3, ..again }],
-        43..48 => vec![not_sent(commit), self::shot(rng, Target::Fence, ledger)],
-        48..52 => vec![commit, self::shot(rng, Target::Resolution, ledger)],
+        40..43 => vec![commit, again, PlannedFault { nth: 3, ..again }],
+        43..48 => vec![not_sent(commit), self::fault(rng, Target::Fence, ledger)],
+        48..52 => vec![commit, self::fault(rng, Target::Resolution, ledger)],
         52..56 => {
-            let look = self::shot(rng, Target::Resolution, ledger);
-            vec![commit, look, Shot { nth: 2, ..look }, not_sent(again)]
+            let look = self::fault(rng, Target::Resolution, ledger);
+            vec![commit, look, PlannedFault { nth: 2, ..look }, not_sent(again)]
         }
-        56..60 if ledger => vec![not_sent(commit), self::shot(rng, Target::Reconnect, ledger)],
-        56..60 => vec![not_sent(statement), self::shot(rng, Target::Reconnect, ledger)],
+        56..60 if ledger => vec![not_sent(commit), self::fault(rng, Target::Reconnect, ledger)],
+        56..60 => vec![not_sent(statement), self::fault(rng, Target::Reconnect, ledger)],
         60..70 => vec![statement],
-        70..85 if rolls_back => vec![statement, self::shot(rng, Target::Rollback, ledger)],
-        85..90 if rolls_back => vec![self::shot(rng, Target::Rollback, ledger)],
+        70..85 if rolls_back => vec![statement, self::fault(rng, Target::Rollback, ledger)],
+        85..90 if rolls_back => vec![self::fault(rng, Target::Rollback, ledger)],
         _ => Vec::new(),
     }
 }
 
-fn shot(rng: &mut Rng, target: Target, ledger: bool) -> Shot {
+fn fault(rng: &mut Rng, target: Target, ledger: bool) -> PlannedFault {
     let point = match (target, rng.u32(0..4)) {
         (Target::Reconnect, _) => Point::Connect,
         (_, 0) => Point::BeforeRequest,
@@ -170,7 +176,7 @@ fn shot(rng: &mut Rng, target: Target, ledger: bool) -> Shot {
         Target::Statement => rng.usize(1..=4),
         _ => 1,
     };
-    Shot { target, point, action, nth }
+    PlannedFault { target, point, action, nth }
 }
 
 /// Short times are as likely as long ones.
@@ -179,7 +185,7 @@ fn millis(rng: &mut Rng, from: u32, to: u32) -> Duration {
     Duration::from_secs_f64((low + (high - low) * rng.f64()).exp() / 1_000.0)
 }
 
-impl Shot {
+impl PlannedFault {
     /// `connection`: the number of the proxy's newest one.
     pub(crate) fn fault(&self, ledger: bool, connection: usize) -> Fault {
         let fault = Fault::new(self.point, self.action).nth(self.nth);
@@ -190,12 +196,12 @@ impl Shot {
             Target::CommitAgain | Target::Fence => fault.matching("COMMIT"),
             Target::Resolution => fault.matching("SELECT seq FROM"),
             Target::Reconnect => fault,
-            Target::Statement => fault.matching("torture_"),
+            Target::Statement => fault.matching("db_core_bank_"),
             Target::Rollback => fault.matching("ROLLBACK"),
         }
     }
 
-    /// Nobody tells the client that its connection is of no use.
+    /// The client is not told that its connection is dead.
     pub(crate) fn is_silent(&self) -> bool {
         matches!(self.action, Action::BlackHole | Action::Delay(_))
     }
