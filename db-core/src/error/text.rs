@@ -50,7 +50,12 @@ pub(super) fn of_driver(error: &Error) -> String {
         Error::FromValueError(value) => format!("{} does not convert to the requested type", kind_of(value)),
         error => match classify::io_error(error) {
             Some(io) => of_io(io),
-            None => error.to_string(),
+            None => match error {
+                Error::CodecError(error) => error.to_string(),
+                Error::DriverError(error) => error.to_string(),
+                Error::UrlError(error) => error.to_string(),
+                error => error.to_string(),
+            },
         },
     }
 }
