@@ -48,7 +48,7 @@ fn the_orchestrator_does_every_task_once_though_the_server_is_killed() {
 #[test]
 fn the_service_tells_each_client_the_truth_under_faults() {
     let said = run("service", &[]);
-    let outage = "an outage: [408, 408, 408, 408, 408, 408], health 503; after it: [201, 201, 201, 201, 201, 201], health 200";
+    let outage = "an outage: [503, 503, 503, 503, 503, 503], health 503; after it: [201, 201, 201, 201, 201, 201], health 200";
     for line in [outage, "asked to stop: 201", "every 201 is in the database once, no error is"] {
         assert!(said.contains(line), "{line}: {said}");
     }

@@ -106,7 +106,7 @@ fn a_connection_killed_mid_body_without_retry_is_an_err_with_nothing_done() {
             deposit(tx, 2, 10)
         })
         .unwrap_err();
-    assert_eq!((error.kind(), error.http_status(), error.is_transient()), (ErrorKind::ConnectionLost, 408, true));
+    assert_eq!((error.kind(), error.http_status(), error.is_transient()), (ErrorKind::ConnectionLost, 503, true));
     assert_eq!((bank.balance(1), bank.balance(2)), (100, 100));
     transfer(&bank.db, 1, 2).unwrap();
     assert_eq!((bank.balance(1), bank.balance(2)), (90, 110));
@@ -318,7 +318,7 @@ fn a_server_that_stays_away_is_an_error_within_the_budget_and_the_database_heals
     let began = Instant::now();
     let mut runs = 0;
     let error = impatient(&bank.db, &mut runs).unwrap_err();
-    assert_eq!((error.kind(), error.http_status(), error.attempts()), (ErrorKind::ConnectFailed, 408, 1));
+    assert_eq!((error.kind(), error.http_status(), error.attempts()), (ErrorKind::ConnectFailed, 503, 1));
     assert!((200..2000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
     assert_eq!(runs, 0);
     // Without retry: at once.

@@ -16,7 +16,7 @@ const STATEMENTS: [&str; 25] = [
     "COMMIT AND NO CHAIN NO RELEASE",
     "CREATE TABLE IF NOT EXISTS `we``ird`.db_core_ledger (client BIGINT UNSIGNED NOT NULL PRIMARY KEY, seq BIGINT UNSIGNED NOT NULL, \
      touched TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, KEY (touched)) ENGINE=InnoDB",
-    "DELETE FROM `we``ird`.db_core_ledger WHERE client = N AND touched < NOW() - INTERVAL N DAY",
+    "DELETE FROM `we``ird`.db_core_ledger WHERE client IN (N)",
     "INSERT INTO `we``ird`.db_core_ledger (client, seq) VALUES (N, N)",
     "KILL N",
     "RELEASE SAVEPOINT db_core_sentinel",
@@ -26,7 +26,7 @@ const STATEMENTS: [&str; 25] = [
     "SAVEPOINT db_core_check",
     "SAVEPOINT db_core_sentinel",
     "SELECT COUNT(*) FROM information_schema.processlist WHERE id = N AND host LIKE '%:N'",
-    "SELECT client FROM `we``ird`.db_core_ledger WHERE touched < NOW() - INTERVAL N DAY LIMIT N",
+    "SELECT client FROM `we``ird`.db_core_ledger WHERE touched < NOW() - INTERVAL N DAY LIMIT N FOR UPDATE SKIP LOCKED",
     "SELECT seq FROM `we``ird`.db_core_ledger WHERE client = N FOR UPDATE",
     "SET NAMES utfNmbN",
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",

@@ -249,6 +249,14 @@ impl<'a> Transaction<'a> {
         Done { outcome, rollback_only: tx.rollback_only }
     }
 
+    /// An error that a statement of this transaction met.
+    fn own(&self, error: mysql::Error) -> Error {
+        match &self.scope.0 {
+            Inner::Open(open) => Error::from(error).at(open.try_lock().map_or(0, |open| open.database)),
+            Inner::Database(_) => Error::from(error),
+        }
+    }
+
     pub(crate) fn session(&mut self) -> &mut Session {
         match &mut self.scope.0 {
             Inner::Open(open) => open.get_mut().session,

@@ -181,7 +181,7 @@ macro_rules! inherent {
                 ///
                 /// The server's or the driver's, by [kind](Error::kind). One that ended the transaction is the answer to every later statement, too.
                 pub fn $name<$($generic: $bound),*>(&mut self $(, $arg: $ty)*) -> Result<$out> {
-                    Queryable::$name(self $(, $arg)*).map_err(Error::from)
+                    Queryable::$name(self $(, $arg)*).map_err(|error| self.own(error))
                 }
             )*
         }

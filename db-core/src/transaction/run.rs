@@ -49,7 +49,7 @@ pub(super) fn outermost<T, E: From<Error>>(
     // From here on a panic of the caller's code closes the connection, unless the transaction comes to its end.
     let done = body(session, waiting);
     if let Ok(Err(error)) = &done.outcome {
-        session.learn_from_body(|| inspect(error).filter(Error::has_no_origin));
+        session.learn_from_body(|| inspect(error).filter(|fault| fault.origin().is_none()));
     }
     let wish = if done.is_to_be_committed() { Wish::Commit } else { Wish::Rollback };
     let ended = session.finish(wish);
@@ -134,7 +134,7 @@ pub(super) fn nested<T, E: From<Error>>(
     let done = body(call.session, waiting);
     if let Ok(Err(error)) = &done.outcome {
         // The error's own code may panic: the call is then left by `NestedCall`'s destructor.
-        call.session.learn_from_body(|| inspect(error).filter(Error::has_no_origin));
+        call.session.learn_from_body(|| inspect(error).filter(|fault| fault.origin().is_none()));
     }
     let undo = !done.is_to_be_committed();
     let cause = call.leave(undo);
