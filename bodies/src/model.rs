@@ -285,6 +285,10 @@ impl Line {
                     lines.push(committed);
                 }
                 lines.push(refused);
+                // A CALL that fails keeps what it did before.
+                if matches!(statement, Statement::Call { .. } | Statement::Compound { .. } | Statement::Several(_)) {
+                    lines.push(after.clone());
+                }
                 false
             }
             (Expected::Any, Told::Ok(_)) => true,
@@ -534,7 +538,7 @@ impl Line {
                     return Expected::Any;
                 }
                 if !self.session.temporary {
-                    return Expected::Code(&[1146]);
+                    return answer.unwrap_or(Expected::Code(&[1146]));
                 }
                 self.note(format!("note {n}: 0"));
                 Expected::OK
@@ -920,7 +924,8 @@ impl<'s> Walk<'s> {
             let mut line = line.clone();
             if written {
                 let marks = line.marks.iter_mut().map(|mark| &mut mark.open);
-                for world in marks.chain([&mut line.before, &mut line.durable, &mut line.open]) {
+                let savepoint = line.savepoint.as_mut().map(|(world, _)| world);
+                for world in marks.chain(savepoint).chain([&mut line.before, &mut line.durable, &mut line.open]) {
                     world.0[1].notes.extend(notes.iter().copied().map(note));
                     world.0[1].notes.sort();
                 }
