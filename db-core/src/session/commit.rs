@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::connection::{COMMIT, Link, PacketError, ROLLBACK};
+use crate::connection::{COMMIT, Link, NO_AUTOCOMMIT, PacketError, ROLLBACK};
 use crate::error::classify::{self, CommitVerdict};
 use crate::ledger::{Evidence, Lost, Resolution};
-use crate::retry::attempts;
 use crate::session::{Session, sentinel, unread};
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
@@ -28,6 +27,8 @@ pub(crate) struct Ended {
     pub(crate) last_error: Option<Error>,
     /// Some of the work is, or may be, in the database.
     pub(crate) spent: bool,
+    /// Some of the work is in the database although the transaction was not committed.
+    pub(crate) torn: bool,
     /// The driver handed out results, so that the body may know of a fault that the session does not.
     pub(crate) handed_out: bool,
     pub(crate) connection: Option<u32>,
@@ -74,6 +75,7 @@ impl Session {
             last_error: self.state.last_error().cloned(),
             error: result.err(),
             spent: self.state.is_spent(),
+            torn: self.state.is_torn(),
             handed_out: self.state.sentinel.unread(),
             connection: self.conn().map(mysql::Conn::connection_id),
             resolving: std::mem::take(&mut self.resolving),
@@ -81,9 +83,6 @@ impl Session {
         };
         self.settle();
         self.state.open = false;
-        if self.state.may_have_committed() {
-            attempts::mark_errors_spent(false);
-        }
         self.reset_if_changed();
         ended
     }
@@ -147,10 +146,10 @@ impl Session {
             self.state.lose(cause.clone());
             return Err(cause);
         }
-        let target = if self.state.has_written() { self.recorder.next() } else { None };
+        let target = if self.state.needs_commit() { self.recorder.next() } else { None };
         let vouched = self.state.sentinel.stands();
         let Some(link) = &mut self.link else { return Ok(()) };
-        let mut request = [""; 3];
+        let mut request = [""; 4];
         let mut len = 0;
         let mut add = |wanted: bool, statement| {
             if wanted {
@@ -160,6 +159,8 @@ impl Session {
         };
         // COMMIT comes last, and RELEASE directly before it: a cluster reports an abort as the reply to the last statement of a
         // request, and an UPDATE behind a failed RELEASE would begin a new transaction for COMMIT to commit.
+        // If autocommit was switched on, each statement of the request would commit itself.
+        add(self.state.may_have_committed(), NO_AUTOCOMMIT);
         add(target.is_some(), self.recorder.statement());
         add(vouched, sentinel::RELEASE);
         add(true, COMMIT);
@@ -217,7 +218,7 @@ impl Session {
         self.state.lost = true;
         self.settle();
         self.faulted.get_or_insert_with(Instant::now);
-        if !self.state.has_written() {
+        if !self.state.needs_commit() {
             // There was nothing to commit. What was read is known, unless an error is hidden in the rest of a result.
             if !self.state.sentinel.unread() {
                 return Ok(());
@@ -289,10 +290,10 @@ impl Session {
             }
             self.roll_back();
         }
-        match self.state.cause() {
-            Some(cause) if cause.kind() == ErrorKind::ImplicitCommit => Err(cause.clone()),
-            _ => Ok(()),
+        if !self.state.may_have_committed() || self.state.sentinel.is_committed_alone() {
+            return Ok(());
         }
+        Err(self.state.ended_unseen())
     }
 
     /// Rolls back, and asks first whether the transaction is still the one that was begun.
@@ -303,7 +304,7 @@ impl Session {
             Err(error) => Err(PacketError { executed: 0, sent: 0, error }),
         };
         match result {
-            Ok(_) => self.state.sentinel = Default::default(),
+            Ok(_) => self.state.sentinel.vouched(),
             Err(failed) if failed.is_missing_savepoint(0) => {
                 let cause = self.state.ended_unseen();
                 event!(warn, "db_core.ended_early", { error.type = ?cause.kind() }, "the transaction had ended before its ROLLBACK");

@@ -358,7 +358,10 @@ impl Session {
     fn undo(&mut self, read_only: bool) {
         let level = match self.state.leave_undone(read_only) {
             Left::To(level) => level,
-            Left::Unknown => return,
+            Left::Unknown(level) => {
+                self.state.forget(level);
+                return;
+            }
         };
         if !self.state.can_be_undone(level) {
             return;

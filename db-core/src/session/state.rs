@@ -64,8 +64,8 @@ struct Aborted {
 
 /// How a nested transaction is left.
 pub(super) enum Left {
-    /// The server knows nothing of it.
-    Unknown,
+    /// The server knows nothing of the one of this level.
+    Unknown(u32),
     /// By going back to this savepoint.
     To(u32),
 }
@@ -196,10 +196,10 @@ impl State {
     /// Keeps what an error says about the transaction. One that is met once something may have been committed does not invite its
     /// reader to try again.
     pub(crate) fn met(&mut self, error: mysql::Error) -> mysql::Error {
-        self.note(&error);
         if self.may_have_committed() {
-            attempts::mark_errors_spent(true);
+            attempts::mark_errors_spent();
         }
+        self.note(&error);
         error
     }
 
@@ -267,7 +267,7 @@ impl State {
         let level = self.level;
         let known = self.savepoints >= level;
         self.pop(read_only);
-        if known { Left::To(level) } else { Left::Unknown }
+        if known { Left::To(level) } else { Left::Unknown(level) }
     }
 
     fn pop(&mut self, read_only: bool) {
@@ -316,6 +316,18 @@ impl State {
     /// refuses writes in a transaction that was begun read-only.
     pub(super) fn has_written(&self) -> bool {
         self.wrote || self.may_have_committed()
+    }
+
+    /// Whether COMMIT has something to do: not where all was read, or where one statement has committed itself.
+    pub(super) fn needs_commit(&self) -> bool {
+        self.has_written() && !self.sentinel.is_committed_alone()
+    }
+
+    /// Whether a part was committed, and the rest was not.
+    pub(super) fn is_torn(&self) -> bool {
+        !self.committed
+            && !self.sentinel.is_committed_alone()
+            && (self.sentinel.has_committed() || self.cause().is_some_and(|cause| cause.kind() == ErrorKind::ImplicitCommit))
     }
 
     /// The server no longer knows a savepoint that was set: the transaction it was set in has ended, unseen.
