@@ -135,7 +135,7 @@ fn read_modify_write(tx: &mut Transaction<'_>, attempt: Attempt, call: &Call, gl
     if glance {
         let both = "SELECT id, balance FROM torture_account WHERE id IN (?, ?) FOR UPDATE";
         let mut rows = tx.exec_iter(both, (from, to))?;
-        rows.next().transpose().map_err(db_core::Error::from)?;
+        rows.next().transpose()?;
     }
     let from_balance = balance(tx, from)?;
     let to_balance = balance(tx, to)?;
