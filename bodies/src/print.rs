@@ -203,9 +203,9 @@ impl Printer {
                 How::Drop => format!("tx.query_drop({text:?})"),
                 How::Exec => format!("tx.exec_drop({text:?}, ())"),
                 How::First => format!("tx.query_first::<mysql::Row, _>({text:?}).map(drop)"),
-                How::Raw => format!("tx.query_iter({text:?}).map(drop)"),
-                How::RawFirst => format!("tx.query_iter({text:?}).map(|mut result| drop(result.next()))"),
-                How::RawExec => format!("tx.exec_iter({text:?}, ()).map(drop)"),
+                How::Raw => format!("Queryable::query_iter(tx, {text:?}).map(drop).map_err(Error::from)"),
+                How::RawFirst => format!("Queryable::query_iter(tx, {text:?}).map(|mut result| drop(result.next())).map_err(Error::from)"),
+                How::RawExec => format!("Queryable::exec_iter(tx, {text:?}, ()).map(drop).map_err(Error::from)"),
                 How::RowPanic => format!("tx.query_map({text:?}, |_: mysql::Row| panic!(\"a row\")).map(|_: Vec<()>| ())"),
             },
         };

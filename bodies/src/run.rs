@@ -365,14 +365,14 @@ impl Runner<'_> {
             How::Drop => tx.query_drop(text),
             How::Exec => tx.exec_drop(text, ()),
             How::First => tx.query_first::<mysql::Row, _>(text).map(drop),
-            How::Raw => tx.query_iter(text).map(drop),
+            How::Raw => Queryable::query_iter(tx, text).map(drop).map_err(Error::from),
             How::RawFirst => {
-                let mut result = tx.query_iter(text)?;
+                let mut result = Queryable::query_iter(tx, text)?;
                 let first = result.next().transpose();
                 drop(result);
                 first.map(drop).map_err(Error::from)
             }
-            How::RawExec => tx.exec_iter(text, ()).map(drop),
+            How::RawExec => Queryable::exec_iter(tx, text, ()).map(drop).map_err(Error::from),
             How::RowPanic => tx.query_map(text, |_: mysql::Row| panic_any(Planned)).map(|_: Vec<()>| ()),
         }
     }

@@ -298,6 +298,11 @@ impl Link {
         }
     }
 
+    /// A statement is about to be sent that may change the session.
+    pub(crate) fn session_changes(&mut self) {
+        self.statements.forget_texts();
+    }
+
     /// `raw`: the driver's own result goes to the caller. It swallows what it meets when it is dropped.
     pub(crate) fn hands_out(&mut self, raw: bool) {
         self.unverified |= raw && self.reads_time_out;

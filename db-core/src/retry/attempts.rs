@@ -240,6 +240,11 @@ pub(crate) fn transaction_begins() {
     let _ = TRANSACTIONS.try_with(|cell| cell.set((cell.get().0 + 1, cell.get().1)));
 }
 
+/// Whether an error that is made now follows on work of an open transaction, or of one inside it, that may have been committed.
+pub(crate) fn follows_on_commit() -> bool {
+    TRANSACTIONS.try_with(|cell| cell.get().1).unwrap_or_default()
+}
+
 /// It has ended. `spent`: some of its work is, or may be, in the database.
 pub(crate) fn transaction_ended(spent: bool) {
     let _ = TRANSACTIONS.try_with(|cell| {
@@ -299,7 +304,7 @@ impl Moment {
             })
         };
         let mut moment = FRAMES.try_with(seen).ok().flatten().unwrap_or_default();
-        moment.committed |= TRANSACTIONS.try_with(|cell| cell.get().1).unwrap_or_default();
+        moment.committed |= follows_on_commit();
         moment
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::connection::{COMMIT, Link, NO_AUTOCOMMIT, PacketError, ROLLBACK};
 use crate::error::classify::{self, CommitVerdict};
+use crate::retry::attempts;
 use crate::ledger::{Evidence, Lost, Resolution};
 use crate::session::{Session, sentinel, unread};
 use crate::telemetry::event::event;
@@ -73,7 +74,7 @@ impl Session {
             ending,
             fault: self.state.fault().filter(|_| ending != Ending::Unknown).cloned(),
             last_error: self.state.last_error().cloned(),
-            error: result.err(),
+            error: result.err().map(|error| self.mark(error)),
             spent: self.state.is_spent(),
             torn: self.state.is_torn(),
             handed_out: self.state.sentinel.unread(),
@@ -277,7 +278,7 @@ impl Session {
 
     /// An error that is met once something may have been committed does not invite another try.
     fn mark(&self, error: Error) -> Error {
-        if self.state.may_have_committed() { error.committed() } else { error }
+        if self.state.may_have_committed() || attempts::follows_on_commit() { error.committed() } else { error }
     }
 
     /// `Err`: what cannot be rolled back is said, even to a caller who was to get an `Ok`.
@@ -290,10 +291,12 @@ impl Session {
             }
             self.roll_back();
         }
-        if !self.state.may_have_committed() || self.state.sentinel.is_committed_alone() {
-            return Ok(());
+        match self.state.cause() {
+            Some(cause) if cause.kind() == ErrorKind::ImplicitCommit => Err(cause.clone()),
+            _ if !self.state.may_have_committed() || self.state.sentinel.is_committed_alone() => Ok(()),
+            // The server did not get to say whether it was.
+            _ => Err(self.state.ended()),
         }
-        Err(self.state.ended_unseen())
     }
 
     /// Rolls back, and asks first whether the transaction is still the one that was begun.

@@ -451,6 +451,9 @@ fn admit(link: &mut Link, state: &mut State, kind: StatementKind, raw: bool) -> 
         link.packet(&[sentinel]).map_err(|failed| failed.error)?;
         state.sentinel_set();
     }
+    if kind.session {
+        link.session_changes();
+    }
     state.sending(kind, raw);
     Ok(())
 }

@@ -331,7 +331,7 @@ impl State {
     }
 
     /// The server no longer knows a savepoint that was set: the transaction it was set in has ended, unseen.
-    fn ended(&self) -> Error {
+    pub(super) fn ended(&self) -> Error {
         if self.may_have_committed() {
             let message = "the transaction had ended before its COMMIT, by a statement of its own: DDL, COMMIT or ROLLBACK, a stored procedure, … \
                            What went before that statement may be in the database, and cannot be rolled back";
