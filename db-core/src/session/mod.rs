@@ -270,8 +270,8 @@ impl Session {
         if state.streaming {
             state.lose(unread());
         }
-        if let Some(cause) = state.cause() {
-            return Err(cause.clone().into());
+        if let Some(cause) = state.cause_now() {
+            return Err(cause.into());
         }
         let first = state.statements == 0;
         state.count_statement();
@@ -337,7 +337,7 @@ impl Session {
     pub(crate) fn leave_nested(&mut self, nested: Nested, undo: bool) -> Option<Error> {
         self.settle();
         let Nested { savepoint, read_only } = nested;
-        let cause = self.state.cause().cloned();
+        let cause = self.state.cause_now();
         let undo = undo || cause.is_some();
         match (savepoint, undo) {
             (true, true) => self.undo(read_only),

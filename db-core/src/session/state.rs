@@ -110,6 +110,12 @@ impl State {
         self.aborted.as_ref().map(|aborted| &aborted.cause)
     }
 
+    /// The same, for someone who is told now: what was committed since makes it no invitation to try again.
+    pub(super) fn cause_now(&self) -> Option<Error> {
+        let cause = self.cause()?.clone();
+        Some(if self.may_have_committed() || attempts::follows_on_commit() { cause.committed() } else { cause })
+    }
+
     /// The fault that another attempt may cure.
     pub(super) fn fault(&self) -> Option<&Error> {
         self.cause().or(self.last_error.as_ref().filter(|error| error.passes()))

@@ -5,7 +5,7 @@ use std::thread;
 
 use crate::retry::attempts;
 use crate::session::shared::Database;
-use crate::session::{Ended, Ending, Session, Wish};
+use crate::session::{Ended, Ending, Nested, Session, Wish};
 use crate::telemetry::event::event;
 use crate::telemetry::outcome::{Cause, End};
 use crate::telemetry::span::Watch;
@@ -153,7 +153,7 @@ pub(super) fn nested<T, E: From<Error>>(
     body: impl FnOnce(&mut Session, Waiting) -> Done<T, E>,
 ) -> Result<T, E> {
     let mark = waiting.mark();
-    let call = NestedCall::enter(session, options)?;
+    let call = NestedCall::enter(session, options, waiting, mark)?;
     let done = body(call.session, waiting);
     if let Ok(Err(error)) = &done.outcome {
         // The error's own code may panic: the call is then left by `NestedCall`'s destructor.
@@ -175,13 +175,15 @@ pub(super) fn nested<T, E: From<Error>>(
 /// A nested call that has to be left, whatever happens.
 struct NestedCall<'s> {
     session: &'s mut Session,
-    nested: Option<crate::session::Nested>,
+    nested: Option<Nested>,
+    waiting: Waiting,
+    mark: usize,
 }
 
 impl<'s> NestedCall<'s> {
-    fn enter(session: &'s mut Session, options: &TxOptions) -> Result<Self> {
+    fn enter(session: &'s mut Session, options: &TxOptions, waiting: Waiting, mark: usize) -> Result<Self> {
         let nested = Some(session.enter_nested(options)?);
-        Ok(Self { session, nested })
+        Ok(Self { session, nested, waiting, mark })
     }
 
     fn leave(mut self, undo: bool) -> Option<Error> {
@@ -194,6 +196,7 @@ impl Drop for NestedCall<'_> {
     fn drop(&mut self) {
         if let Some(nested) = self.nested.take() {
             self.session.abort_nested(nested);
+            self.waiting.forget_since(self.mark);
         }
     }
 }
