@@ -140,7 +140,7 @@ fn check<E: Cause>(club: &Club, style: &str, join: impl Fn(&str) -> Result<u64, 
     anyhow::ensure!(retried == "Ok", "{style}: not retried: {retried}");
     anyhow::ensure!(again == format!("UniqueViolation (member_name, {style:?}), HTTP 409, attempts 1"), "{style}: {again}");
     anyhow::ensure!(nameless == "our own", "{style}: {nameless}");
-    anyhow::ensure!(given_up == "ConnectionLost, HTTP 408, attempts 3", "{style}: {given_up}");
+    anyhow::ensure!(given_up == "ConnectionLost, HTTP 503, attempts 3", "{style}: {given_up}");
     Ok(())
 }
 

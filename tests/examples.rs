@@ -1,26 +1,34 @@
-//! Do the examples do what they say, on a server of their own?
+//! The examples, and the demo, do what they say on a server of their own.
 
 #![allow(clippy::unwrap_used, reason = "tests panic when something is not as it should be")]
 
-use std::path::Path;
 use std::process::Command;
 
-/// What an example prints, if it succeeds.
-fn run(example: &str, args: &[&str]) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    // The directory of this run's artifacts, where the examples have been compiled already.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(root).args(["run", "--quiet", "--package", "examples", "--target-dir"]).arg(target);
-    let output = command.args(["--example", example, "--"]).args(args).output().unwrap();
+use db_core::mysql::prelude::Queryable as _;
+use tests::{example, program};
+
+/// The output of an example that succeeds.
+fn run(name: &str) -> String {
+    output(example(name))
+}
+
+fn output(mut command: Command) -> String {
+    let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     said
 }
 
+/// The demo, with these options.
+fn demo(options: &[&str]) -> String {
+    let mut command = program("torture");
+    command.args(["--", "demo"]).args(options);
+    output(command)
+}
+
 #[test]
 fn the_bank_moves_money_and_does_not_notice_a_killed_connection() {
-    let said = run("bank", &[]);
+    let said = run("bank");
     for line in ["5000 cents more: insufficient funds", "[(1, 700), (2, 1300)]", "closed our connection", "[(1, 800), (2, 1200)]"] {
         assert!(said.contains(line), "{said}");
     }
@@ -28,13 +36,23 @@ fn the_bank_moves_money_and_does_not_notice_a_killed_connection() {
 
 #[test]
 fn the_demo_keeps_every_promise_under_fire() {
-    let said = run("demo", &["--seconds", "6", "--threads", "4"]);
+    let said = demo(&["--seconds", "6", "--threads", "4"]);
     assert!(said.contains("kept: ") && said.contains("0 of unknown outcome"), "{said}");
 }
 
 #[test]
+fn the_demo_spares_other_sessions_of_a_users_server_and_drops_its_tables() {
+    let server = db_testkit::Server::start().unwrap();
+    let mut other = server.connect().unwrap();
+    let said = demo(&["--seconds", "3", "--threads", "2", "--url", &server.url()]);
+    assert!(said.contains("kept: "), "{said}");
+    let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_name LIKE 'db\\_core\\_%'";
+    assert_eq!(other.query_first(tables).unwrap(), Some(0), "in the session from before");
+}
+
+#[test]
 fn the_orchestrator_does_every_task_once_though_the_server_is_killed() {
-    let said = run("orchestrator", &[]);
+    let said = run("orchestrator");
     for line in [
         "10 answers to COMMIT were lost",
         "the server was killed",
@@ -46,17 +64,8 @@ fn the_orchestrator_does_every_task_once_though_the_server_is_killed() {
 }
 
 #[test]
-fn the_service_tells_each_client_the_truth_under_faults() {
-    let said = run("service", &[]);
-    let outage = "an outage: [408, 408, 408, 408, 408, 408], health 503; after it: [201, 201, 201, 201, 201, 201], health 200";
-    for line in [outage, "asked to stop: 201", "every 201 is in the database once, no error is"] {
-        assert!(said.contains(line), "{line}: {said}");
-    }
-}
-
-#[test]
 fn every_style_of_error_says_what_happened_and_is_retried() {
-    let said = run("own_error", &[]);
+    let said = run("own_error");
     for style in ["with_source", "transparent", "with_anyhow", "by_hand"] {
         assert!(said.contains(&format!("UniqueViolation (member_name, {style:?}), HTTP 409, attempts 1")), "{style}: {said}");
     }
@@ -65,7 +74,7 @@ fn every_style_of_error_says_what_happened_and_is_retried() {
 
 #[test]
 fn before_the_change_orders_are_doubled_and_lost_and_after_it_they_are_not() {
-    let said = run("migrate", &[]);
+    let said = run("migrate");
     let lines = |what: &str| said.lines().filter(|line| line.contains(what)).count();
     assert_eq!((lines("before"), lines("after")), (5, 5), "{said}");
     assert_eq!((lines("DOUBLED"), lines("LOST"), lines("the order is in the database once")), (1, 1, 8), "{said}");
@@ -74,5 +83,5 @@ fn before_the_change_orders_are_doubled_and_lost_and_after_it_they_are_not() {
 /// Its tests run with all others.
 #[test]
 fn the_program_whose_tests_are_to_be_copied_runs() {
-    assert!(run("testing", &[]).contains("7 are left"));
+    assert!(run("testing").contains("7 are left"));
 }

@@ -45,7 +45,7 @@ fn library_files_with(text: &str) -> Vec<String> {
 
 #[test]
 fn every_file_says_first_what_it_is_about() {
-    for folder in ["db-core/src", "db-macros/src", "db-testkit/src", "xtask/src", "examples", "tests/it", "tests/src"] {
+    for folder in ["db-core/src", "db-macros/src", "db-testkit/src", "xtask/src", "examples", "tests/it", "tests/src", "torture"] {
         for (name, source) in sources(folder) {
             let named_by_its_parent = name.ends_with("tests.rs");
             assert!(source.starts_with("//! ") || named_by_its_parent, "{name}");
@@ -95,7 +95,7 @@ fn the_kit_and_the_library_do_not_know_each_other() {
 
 #[test]
 fn nothing_is_left_to_be_done_later() {
-    for folder in ["db-core", "db-macros", "db-testkit", "examples", "tests/it", "tests/src", "xtask"] {
+    for folder in ["db-core", "db-macros", "db-testkit", "examples", "tests/it", "tests/src", "torture", "xtask"] {
         for (name, source) in sources(folder) {
             for left in [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("todo", "!("), concat!("unimplemented", "!(")] {
                 assert!(!source.contains(left), "{name}: {left}");

@@ -47,6 +47,18 @@ fn a_transaction_runs_over_tls_and_not_without() {
     assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error}");
 }
 
+/// MariaDB refuses its command for many rows over TLS (1295).
+#[test]
+fn a_batch_runs_over_tls() {
+    let (bank, db) = secure_bank();
+    let set = "UPDATE account SET balance = ? WHERE id = ?";
+    db.transaction(|tx| tx.exec_batch(set, [(1, 1), (2, 2), (3, 3)])).unwrap();
+    assert_eq!([1, 2, 3].map(|id| balance(&bank, id)), [1, 2, 3]);
+    let error = db.transaction(|tx| tx.exec_batch("INSERT INTO account VALUES (?, ?)", [(20, 1), (1, 1)])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UniqueViolation);
+    db.transaction(|tx| tx.exec_batch("INSERT INTO account VALUES (?, ?)", [(20, 1), (21, 1)])).unwrap();
+}
+
 #[test]
 fn a_connection_killed_while_idle_costs_the_caller_nothing() {
     let (bank, db) = secure_bank();

@@ -129,6 +129,10 @@ impl Db {
     /// ) ENGINE=InnoDB
     /// ```
     ///
+    /// Do not write to the table, and delete nothing from it: the library deletes old rows itself. If the row of a running client is deleted
+    /// after a COMMIT was resolved as not committed, and before its late request arrives, its work is done twice. Otherwise a row that was
+    /// deleted or changed costs at worst a [`CommitUnknown`](crate::ErrorKind::CommitUnknown); see the [guide](crate::guide::ledger).
+    ///
     /// # Errors
     ///
     /// As [`ping`](Self::ping), and [`Config`](crate::ErrorKind::Config): the URL names no database.

@@ -11,7 +11,6 @@
 //! | [`ledger`] | What happens when the answer to COMMIT is lost? |
 //! | [`testing`] | How is all this tested? |
 //! | [`operating`] | What does a running program tell? |
-//! | [`hostile`] | What can a server do that means harm? |
 //! | [`moving`], [`python`] | What corresponds to what elsewhere? |
 //! | [`versions`] | What stays, and what may change? |
 
@@ -41,9 +40,6 @@ pub mod testing {}
 
 #[doc = include_str!("../docs/operating.md")]
 pub mod operating {}
-
-#[doc = include_str!("../docs/guide/hostile.md")]
-pub mod hostile {}
 
 #[doc = include_str!("../docs/guide/moving.md")]
 pub mod moving {}

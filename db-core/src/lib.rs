@@ -67,9 +67,11 @@ pub use error::kind::ErrorKind;
 pub use error::{Error, Result};
 pub use mysql;
 pub use options::{Isolation, TxOptions};
-pub use retry::policy::{Attempt, RetryPolicy};
+pub use retry::attempts::{Attempt, FailedAttempt};
+pub use retry::policy::RetryPolicy;
 pub use session::lock::{LockGuard, SharedLock};
 pub use telemetry::stats::Stats;
+pub use transaction::rows::{ResultRows, Rows};
 pub use transaction::{Scope, Transaction};
 
 /// What a module that talks to a database imports.

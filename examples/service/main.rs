@@ -1,18 +1,17 @@
 //! An HTTP service over annotated functions: axum, a pool of forks, problem details, health, metrics, graceful shutdown.
-//! `cargo run --package examples --example service` puts it on a throwaway server, and lets clients use it while connections break;
-//! then what the clients were told is compared with what the database says.
-//! `cargo run --package examples --example service -- --url mysql://…` serves a database of your own, until it is told to stop.
+//! `cargo run --package examples --example service` serves a throwaway server, until it is told to stop; with `-- --url mysql://…`, a
+//! database of your own.
 
 mod api;
 mod bank;
 mod problem;
-mod trial;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Parser;
 use db_core::prelude::*;
+use db_testkit::Server;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,35 +22,43 @@ struct Options {
     /// A database of your own. Three tables are made in it: service_account, service_transfer and db_core_ledger.
     #[arg(long)]
     url: Option<String>,
-    /// Where to listen, with --url.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     /// Connections to the database.
     #[arg(long, default_value_t = 4)]
     connections: usize,
+    /// For how many seconds a request is retried.
+    #[arg(long, default_value_t = 10)]
+    retry_for: u64,
 }
 
-fn main() -> anyhow::Result<()> {
+#[tokio::main(worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let metrics = PrometheusBuilder::new().with_recommended_naming(true).install_recorder()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let Some(url) = &options.url else { return trial::run(&runtime, options.connections, metrics) };
+    let throwaway;
+    let url = match options.url {
+        Some(url) => url,
+        None => {
+            throwaway = Server::start()?;
+            throwaway.url()
+        }
+    };
+    let policy = RetryPolicy::default().max_elapsed(Duration::from_secs(options.retry_for));
+    let app = prepare(&url, policy, options.connections, metrics.clone())?;
 
-    let app = prepare(url, RetryPolicy::default(), options.connections, metrics.clone())?;
-    runtime.block_on(async {
-        let mut interrupted = signal(SignalKind::interrupt())?;
-        let mut terminated = signal(SignalKind::terminate())?;
-        let stop = async move {
-            tokio::select! {
-                _ = interrupted.recv() => println!("interrupted"),
-                _ = terminated.recv() => println!("terminated"),
-            }
-        };
-        tokio::spawn(keep_up(metrics));
-        let listener = tokio::net::TcpListener::bind(options.listen).await?;
-        println!("listening on http://{}", listener.local_addr()?);
-        Ok(axum::serve(listener, app.router()).with_graceful_shutdown(stop).await?)
-    })
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    let stop = async move {
+        tokio::select! {
+            _ = interrupted.recv() => println!("interrupted"),
+            _ = terminated.recv() => println!("terminated"),
+        }
+    };
+    tokio::spawn(keep_up(metrics));
+    let listener = tokio::net::TcpListener::bind(options.listen).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    Ok(axum::serve(listener, app.router()).with_graceful_shutdown(stop).await?)
 }
 
 /// The tables, and the service on them.

@@ -10,7 +10,7 @@ use db_core::mysql::Conn;
 use db_core::prelude::*;
 use db_core::{Error, Result};
 use db_testkit::{Action, Command, Fault, FaultProxy, Point};
-use tests::{Bank, bank, eventually, quick};
+use tests::{Bank, bank, eventually};
 
 /// A black hole is noticed after this long.
 const READ_TIMEOUT: Duration = Duration::from_millis(300);
@@ -164,13 +164,8 @@ struct Desk<'b> {
 
 impl<'b> Desk<'b> {
     fn open(bank: &'b Bank, account: u32, ledger: bool, retry: bool) -> Self {
-        let proxy = bank.server.proxy().unwrap();
-        let db = Db::builder(&proxy.url(&bank.server.url()).unwrap())
-            .retry(quick())
-            .commit_ledger(ledger)
-            .driver_options(|options| options.read_timeout(Some(READ_TIMEOUT)))
-            .connect()
-            .unwrap();
+        let (proxy, db) =
+            bank.proxied(|builder| builder.commit_ledger(ledger).driver_options(|options| options.read_timeout(Some(READ_TIMEOUT))));
         let replies = Replies { swap: 0, commit: 0 };
         let mut desk = Self { bank, proxy, db, admin: bank.admin(), account, ledger, retry, replies, calls: 0, done: 0 };
         // The reply to a DELETE of no row has as many bytes as the one to COMMIT.

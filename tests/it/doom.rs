@@ -8,40 +8,34 @@ use tests::{bank, deposit, quick};
 fn a_swallowed_deadlock_cannot_commit() {
     let bank = bank();
     let mut rival = bank.rival();
-    let error = bank
-        .db
-        .transaction(|tx| {
-            deposit(tx, 9, 1)?;
-            rival.wait_for_nine();
-            assert_eq!(deposit(tx, 10, 1).unwrap_err().code(), Some(1213));
-            // With autocommit off on the server's side, this would be durable by the next COMMIT.
-            let later = deposit(tx, 1, 1).unwrap_err();
-            assert_eq!((later.kind(), later.code()), (ErrorKind::Deadlock, Some(1213)));
-            Ok::<_, Error>(())
-        })
-        .unwrap_err();
+    let error = bank.fails(|tx| {
+        deposit(tx, 9, 1)?;
+        rival.wait_for_nine();
+        assert_eq!(deposit(tx, 10, 1).unwrap_err().code(), Some(1213));
+        // With autocommit off on the server's side, this would be durable by the next COMMIT.
+        let later = deposit(tx, 1, 1).unwrap_err();
+        assert_eq!((later.kind(), later.code()), (ErrorKind::Deadlock, Some(1213)));
+        Ok(())
+    });
     assert_eq!((error.kind(), error.code(), error.is_transient()), (ErrorKind::Deadlock, Some(1213), true));
     drop(rival);
-    assert_eq!([1, 9, 10].map(|id| bank.balance(id)), [100, 100, 100]);
+    assert_eq!(bank.balances([1, 9, 10]), [100, 100, 100]);
 }
 
 #[test]
 fn a_deadlock_swallowed_by_a_part_dooms_the_whole() {
     let bank = bank();
     let mut rival = bank.rival();
-    let error = bank
-        .db
-        .transaction(|tx| {
-            deposit(tx, 9, 1)?;
-            let part = tx.transaction(|tx| {
-                rival.wait_for_nine();
-                let _ = deposit(tx, 10, 1);
-                Ok::<_, Error>(())
-            });
-            assert_eq!(part.unwrap_err().kind(), ErrorKind::Deadlock);
+    let error = bank.fails(|tx| {
+        deposit(tx, 9, 1)?;
+        let part = tx.transaction(|tx| {
+            rival.wait_for_nine();
+            let _ = deposit(tx, 10, 1);
             Ok::<_, Error>(())
-        })
-        .unwrap_err();
+        });
+        assert_eq!(part.unwrap_err().kind(), ErrorKind::Deadlock);
+        Ok(())
+    });
     assert_eq!(error.kind(), ErrorKind::Deadlock);
     drop(rival);
     assert_eq!(bank.balance(9), 100);
@@ -50,20 +44,13 @@ fn a_deadlock_swallowed_by_a_part_dooms_the_whole() {
 #[test]
 fn a_swallowed_lock_wait_timeout_cannot_commit() {
     let bank = bank();
-    let mut admin = bank.admin();
-    use db_core::mysql::prelude::Queryable as _;
-    admin.query_drop("BEGIN").unwrap();
-    admin.query_drop("UPDATE account SET balance = balance WHERE id = 2").unwrap();
-    admin.query_drop("SELECT * FROM account WHERE id = 2 FOR UPDATE").unwrap();
-    let error = bank
-        .db
-        .transaction(|tx| {
-            tx.query_drop("SET @@innodb_lock_wait_timeout = 1")?;
-            deposit(tx, 1, 1)?;
-            assert_eq!(deposit(tx, 2, 1).unwrap_err().kind(), ErrorKind::LockWaitTimeout);
-            Ok::<_, Error>(())
-        })
-        .unwrap_err();
+    let _holder = bank.locked(2);
+    let error = bank.fails(|tx| {
+        tx.query_drop("SET @@innodb_lock_wait_timeout = 1")?;
+        deposit(tx, 1, 1)?;
+        assert_eq!(deposit(tx, 2, 1).unwrap_err().kind(), ErrorKind::LockWaitTimeout);
+        Ok(())
+    });
     assert_eq!((error.kind(), error.code()), (ErrorKind::LockWaitTimeout, Some(1205)));
     assert_eq!(bank.balance(1), 100);
 }
@@ -71,33 +58,28 @@ fn a_swallowed_lock_wait_timeout_cannot_commit() {
 #[test]
 fn a_swallowed_lost_connection_cannot_commit() {
     let bank = bank();
-    let error = bank
-        .db
-        .transaction(|tx| {
-            deposit(tx, 1, 1)?;
-            bank.kill(tx.connection_id().unwrap());
-            assert_eq!(deposit(tx, 2, 1).unwrap_err().kind(), ErrorKind::ConnectionLost);
-            // A new connection here would commit the second half alone.
-            assert_eq!(deposit(tx, 3, 1).unwrap_err().kind(), ErrorKind::ConnectionLost);
-            Ok::<_, Error>(())
-        })
-        .unwrap_err();
+    let error = bank.fails(|tx| {
+        deposit(tx, 1, 1)?;
+        bank.kill(tx.connection_id().unwrap());
+        assert_eq!(deposit(tx, 2, 1).unwrap_err().kind(), ErrorKind::ConnectionLost);
+        // A new connection here would commit the second half alone.
+        assert_eq!(deposit(tx, 3, 1).unwrap_err().kind(), ErrorKind::ConnectionLost);
+        Ok(())
+    });
     assert_eq!(error.kind(), ErrorKind::ConnectionLost);
-    assert_eq!([1, 2, 3].map(|id| bank.balance(id)), [100, 100, 100]);
+    assert_eq!(bank.balances([1, 2, 3]), [100, 100, 100]);
 }
 
 #[test]
 fn a_constraint_error_that_is_handled_leaves_the_transaction_alone() {
     let bank = bank();
-    bank.db
-        .transaction(|tx| {
-            deposit(tx, 1, 1)?;
-            let error = tx.exec_drop("INSERT INTO account VALUES (?, 0)", (2,)).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::UniqueViolation);
-            deposit(tx, 3, 1)
-        })
-        .unwrap();
-    assert_eq!([1, 3].map(|id| bank.balance(id)), [101, 101]);
+    bank.commits(|tx| {
+        deposit(tx, 1, 1)?;
+        let error = tx.exec_drop("INSERT INTO account VALUES (?, 0)", (2,)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UniqueViolation);
+        deposit(tx, 3, 1)
+    });
+    assert_eq!(bank.balances([1, 3]), [101, 101]);
 }
 
 #[test]
@@ -125,7 +107,7 @@ fn a_doomed_attempt_is_replayed_whatever_error_the_body_made_of_it() {
     let bank = bank();
     let result = stubborn(&bank.db, &|id| bank.kill(id));
     assert!(matches!(result, Ok(3)), "{result:?}");
-    assert_eq!([1, 2].map(|id| bank.balance(id)), [101, 101]);
+    assert_eq!(bank.balances([1, 2]), [101, 101]);
     assert!(matches!(Opaque::Busy, Opaque::Busy));
 }
 

@@ -73,25 +73,23 @@ fn hooks_run_once_after_the_end_outside_the_lock() {
             log.borrow_mut().push(what);
         }
     };
-    bank.db
-        .transaction(|tx| {
-            tx.after_commit(say("committed"));
-            tx.after_rollback(say("never"));
-            deposit(tx, 1, 5)?;
-            let undone: Result<()> = tx.transaction(|tx| {
-                tx.after_commit(say("undone with its part"));
-                tx.after_rollback(say("undone with its part"));
-                Err(Error::from(db_core::mysql::Error::server_disconnected()))
-            });
-            assert!(undone.is_err());
-            tx.transaction(|tx| {
-                tx.after_commit(say("of a part"));
-                Ok::<_, Error>(())
-            })?;
-            assert!(log.borrow().is_empty());
+    bank.commits(|tx| {
+        tx.after_commit(say("committed"));
+        tx.after_rollback(say("never"));
+        deposit(tx, 1, 5)?;
+        let undone: Result<()> = tx.transaction(|tx| {
+            tx.after_commit(say("undone with its part"));
+            tx.after_rollback(say("undone with its part"));
+            Err(Error::from(db_core::mysql::Error::server_disconnected()))
+        });
+        assert!(undone.is_err());
+        tx.transaction(|tx| {
+            tx.after_commit(say("of a part"));
             Ok::<_, Error>(())
-        })
-        .unwrap();
+        })?;
+        assert!(log.borrow().is_empty());
+        Ok(())
+    });
     assert_eq!(*log.borrow(), ["committed", "of a part"]);
 
     log.borrow_mut().clear();
@@ -155,16 +153,13 @@ fn an_isolation_level_holds_for_its_transaction_alone() {
 #[test]
 fn a_failing_rollback_is_attached_and_the_cause_stays_the_cause() {
     let bank = bank();
-    let error = bank
-        .db
-        .transaction(|tx| {
-            deposit(tx, 1, 5)?;
-            let id = tx.connection_id().unwrap();
-            let timeout: Result<()> = tx.transaction(|tx| tx.query_drop("SELECT * FROM nowhere"));
-            bank.kill(id);
-            timeout
-        })
-        .unwrap_err();
+    let error = bank.fails(|tx| {
+        deposit(tx, 1, 5)?;
+        let id = tx.connection_id().unwrap();
+        let timeout: Result<()> = tx.transaction(|tx| tx.query_drop("SELECT * FROM nowhere"));
+        bank.kill(id);
+        timeout
+    });
     assert_eq!(error.kind(), ErrorKind::UnknownTable);
     assert_eq!(bank.balance(1), 100);
 }

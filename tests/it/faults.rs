@@ -5,15 +5,8 @@ use std::time::{Duration, Instant};
 
 use db_core::prelude::*;
 use db_core::{Error, Result};
-use db_testkit::{Action, Fault, FaultProxy, Point};
-use tests::{Bank, bank, deposit, in_a_forked_child, quick, within};
-
-/// A database that is reached through a proxy.
-fn through_proxy(bank: &Bank) -> (FaultProxy, Db) {
-    let proxy = bank.server.proxy().unwrap();
-    let db = Db::builder(&proxy.url(&bank.server.url()).unwrap()).retry(quick()).connect().unwrap();
-    (proxy, db)
-}
+use db_testkit::{Action, Fault, Point};
+use tests::{bank, deposit, in_a_forked_child, quick, within};
 
 fn connection_id(db: &Db) -> u32 {
     db.transaction(|tx| tx.query_first("SELECT CONNECTION_ID()")).unwrap().unwrap()
@@ -49,7 +42,7 @@ fn the_first_statement_of_a_transaction_survives_a_dead_connection() {
         ("nested", |tx| tx.transaction(|tx| tx.exec_drop("UPDATE account SET balance = balance + 1 WHERE id = ?", (1,)))),
     ];
     let bank = bank();
-    let (proxy, db) = through_proxy(&bank);
+    let (proxy, db) = bank.proxied(|builder| builder);
     for (done, (name, body)) in (1..).zip(bodies) {
         for point in [Point::BeforeRequest, Point::AfterRequest] {
             let cut = proxy.inject(Fault::new(point, Action::Rst));
@@ -69,7 +62,7 @@ fn the_first_statement_of_a_transaction_survives_a_dead_connection() {
 #[test]
 fn the_first_statement_is_not_sent_again_if_it_commits_implicitly() {
     let bank = bank();
-    let (proxy, db) = through_proxy(&bank);
+    let (proxy, db) = bank.proxied(|builder| builder);
     let cut = proxy.inject(Fault::new(Point::AfterRequest, Action::Rst));
     let error = db.transaction(|tx| tx.query_drop("CREATE TABLE once (id INT)")).unwrap_err();
     cut.assert_fired();
@@ -98,15 +91,12 @@ fn a_connection_killed_between_statements_is_replayed_as_a_whole() {
 #[test]
 fn a_connection_killed_mid_body_without_retry_is_an_err_with_nothing_done() {
     let bank = bank();
-    let error = bank
-        .db
-        .transaction(|tx| {
-            deposit(tx, 1, -10)?;
-            bank.kill(tx.connection_id().unwrap());
-            deposit(tx, 2, 10)
-        })
-        .unwrap_err();
-    assert_eq!((error.kind(), error.http_status(), error.is_transient()), (ErrorKind::ConnectionLost, 408, true));
+    let error = bank.fails(|tx| {
+        deposit(tx, 1, -10)?;
+        bank.kill(tx.connection_id().unwrap());
+        deposit(tx, 2, 10)
+    });
+    assert_eq!((error.kind(), error.http_status(), error.is_transient()), (ErrorKind::ConnectionLost, 503, true));
     assert_eq!((bank.balance(1), bank.balance(2)), (100, 100));
     transfer(&bank.db, 1, 2).unwrap();
     assert_eq!((bank.balance(1), bank.balance(2)), (90, 110));
@@ -115,7 +105,7 @@ fn a_connection_killed_mid_body_without_retry_is_an_err_with_nothing_done() {
 #[test]
 fn every_request_of_a_call_can_be_cut_and_the_work_is_done_once() {
     let bank = bank();
-    let (proxy, db) = through_proxy(&bank);
+    let (proxy, db) = bank.proxied(|builder| builder);
     transfer(&db, 1, 2).unwrap();
     let mut transfers = 1;
     // The four statements, executed; their COMMIT has tests of its own.
@@ -156,7 +146,7 @@ fn a_connection_dead_before_commit_is_a_definite_no_and_is_replayed() {
 #[test]
 fn a_commit_whose_answer_is_lost_is_unknown_and_is_not_replayed() {
     let bank = bank();
-    let (proxy, db) = through_proxy(&bank);
+    let (proxy, db) = bank.proxied(|builder| builder);
     for (point, committed) in [(Point::BeforeRequest, 0), (Point::AfterRequest, 1)] {
         let before = bank.balance(1);
         // Opening a connection says "autocommit".
@@ -177,7 +167,7 @@ fn a_commit_whose_answer_is_lost_is_unknown_and_is_not_replayed() {
 #[test]
 fn a_lost_commit_of_a_read_only_transaction_lost_nothing() {
     let bank = bank();
-    let (proxy, db) = through_proxy(&bank);
+    let (proxy, db) = bank.proxied(|builder| builder);
     let cut = proxy.inject(Fault::new(Point::AfterRequest, Action::Rst).matching("COMMIT"));
     #[retry_on_disconnect]
     #[transactional(read_only)]
@@ -221,11 +211,7 @@ fn after_a_read_timeout_the_previous_reply_is_never_seen() {
 #[test]
 fn a_first_statement_that_times_out_is_not_sent_again() {
     let bank = bank();
-    let proxy = bank.server.proxy().unwrap();
-    let db = Db::builder(&proxy.url(&bank.server.url()).unwrap())
-        .driver_options(|options| options.read_timeout(Some(Duration::from_millis(200))))
-        .connect()
-        .unwrap();
+    let (proxy, db) = bank.proxied(|builder| builder.driver_options(|options| options.read_timeout(Some(Duration::from_millis(200)))));
     let error = db.transaction(|tx| tx.query_drop("SELECT SLEEP(0.5)")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionLost);
     // The server goes on with it: a second one would be a second one.
@@ -236,12 +222,7 @@ fn a_first_statement_that_times_out_is_not_sent_again() {
 #[test]
 fn a_black_hole_is_an_error_within_the_timeout_and_nothing_is_done_twice() {
     let bank = bank();
-    let proxy = bank.server.proxy().unwrap();
-    let db = Db::builder(&proxy.url(&bank.server.url()).unwrap())
-        .retry(quick())
-        .driver_options(|options| options.read_timeout(Some(Duration::from_millis(300))))
-        .connect()
-        .unwrap();
+    let (proxy, db) = bank.proxied(|builder| builder.driver_options(|options| options.read_timeout(Some(Duration::from_millis(300)))));
     let hole = proxy.inject(Fault::new(Point::AfterRequest, Action::BlackHole).matching("INSERT"));
     let began = Instant::now();
     let worker = db.clone();
@@ -318,7 +299,7 @@ fn a_server_that_stays_away_is_an_error_within_the_budget_and_the_database_heals
     let began = Instant::now();
     let mut runs = 0;
     let error = impatient(&bank.db, &mut runs).unwrap_err();
-    assert_eq!((error.kind(), error.http_status(), error.attempts()), (ErrorKind::ConnectFailed, 408, 1));
+    assert_eq!((error.kind(), error.http_status(), error.attempts()), (ErrorKind::ConnectFailed, 503, 1));
     assert!((200..2000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
     assert_eq!(runs, 0);
     // Without retry: at once.

@@ -23,7 +23,7 @@ fn implicit_commit(statement: &str) {
     assert!(!error.is_transient(), "{statement}");
     assert_eq!(runs, 1, "{statement}");
     // The part before it is committed, and said to be. The part after it is not.
-    assert_eq!([1, 2].map(|id| bank.balance(id)), [101, 100], "{statement}");
+    assert_eq!(bank.balances([1, 2]), [101, 100], "{statement}");
     bank.db.transaction(|tx| deposit(tx, 2, 1)).unwrap();
     assert_eq!(bank.balance(2), 101, "{statement}");
 }
@@ -98,14 +98,11 @@ fn autocommit_switched_on_ends_with_a_transaction_that_is_doomed_as_well() {
 #[test]
 fn rollback_only_cannot_undo_an_implicit_commit_and_says_so() {
     let bank = bank();
-    let error = bank
-        .db
-        .transaction(|tx| {
-            tx.set_rollback_only();
-            deposit(tx, 1, 1)?;
-            tx.query_drop("CREATE TABLE other (id INT)")
-        })
-        .unwrap_err();
+    let error = bank.fails(|tx| {
+        tx.set_rollback_only();
+        deposit(tx, 1, 1)?;
+        tx.query_drop("CREATE TABLE other (id INT)")
+    });
     assert_eq!((error.kind(), bank.balance(1)), (ErrorKind::ImplicitCommit, 101));
 }
 
@@ -124,16 +121,13 @@ fn a_statement_that_commits_implicitly_may_be_all_there_is() {
 #[test]
 fn the_bodys_own_rollback_is_found() {
     let bank = bank();
-    let error = bank
-        .db
-        .transaction(|tx| {
-            deposit(tx, 1, 1)?;
-            tx.query_drop("ROLLBACK")?;
-            deposit(tx, 2, 1)
-        })
-        .unwrap_err();
+    let error = bank.fails(|tx| {
+        deposit(tx, 1, 1)?;
+        tx.query_drop("ROLLBACK")?;
+        deposit(tx, 2, 1)
+    });
     assert_eq!(error.kind(), ErrorKind::ImplicitCommit);
-    assert_eq!([1, 2].map(|id| bank.balance(id)), [100, 100]);
+    assert_eq!(bank.balances([1, 2]), [100, 100]);
 }
 
 #[test]
@@ -157,13 +151,11 @@ fn what_may_have_been_committed_is_not_replayed() {
 fn a_procedure_that_commits_nothing_can_be_replayed_after_a_business_error_and_costs_nothing() {
     let bank = bank();
     bank.admin_query("CREATE PROCEDURE add_one(account_id INT) UPDATE account SET balance = balance + 1 WHERE id = account_id");
-    bank.db
-        .transaction(|tx| {
-            tx.exec_drop("CALL add_one(?)", (1,))?;
-            deposit(tx, 2, 1)
-        })
-        .unwrap();
-    assert_eq!([1, 2].map(|id| bank.balance(id)), [101, 101]);
+    bank.commits(|tx| {
+        tx.exec_drop("CALL add_one(?)", (1,))?;
+        deposit(tx, 2, 1)
+    });
+    assert_eq!(bank.balances([1, 2]), [101, 101]);
     let undone = bank.db.transaction(|tx| {
         tx.exec_drop("CALL add_one(?)", (1,))?;
         Err::<(), _>(Error::from(db_core::mysql::Error::server_disconnected()))
@@ -175,41 +167,36 @@ fn a_procedure_that_commits_nothing_can_be_replayed_after_a_business_error_and_c
 #[test]
 fn ddl_inside_a_part_is_found_when_the_part_is_undone() {
     let bank = bank();
-    let error = bank
-        .db
-        .transaction(|tx| {
-            deposit(tx, 1, 1)?;
-            let part: Result<()> = tx.transaction(|tx| {
-                deposit(tx, 2, 1)?;
-                tx.query_drop("CREATE TABLE other (id INT)")?;
-                tx.query_drop("SELECT * FROM nowhere")
-            });
-            assert_eq!(part.unwrap_err().kind(), ErrorKind::UnknownTable);
-            deposit(tx, 3, 1)
-        })
-        .unwrap_err();
+    let error = bank.fails(|tx| {
+        deposit(tx, 1, 1)?;
+        let part: Result<()> = tx.transaction(|tx| {
+            deposit(tx, 2, 1)?;
+            tx.query_drop("CREATE TABLE other (id INT)")?;
+            tx.query_drop("SELECT * FROM nowhere")
+        });
+        assert_eq!(part.unwrap_err().kind(), ErrorKind::UnknownTable);
+        deposit(tx, 3, 1)
+    });
     assert_eq!(error.kind(), ErrorKind::ImplicitCommit);
-    assert_eq!([1, 2, 3].map(|id| bank.balance(id)), [101, 101, 100]);
+    assert_eq!(bank.balances([1, 2, 3]), [101, 101, 100]);
 }
 
 #[test]
 fn a_deadlock_in_a_result_dropped_half_read_is_found() {
     let bank = bank();
     let mut rival = bank.rival();
-    let error = bank
-        .db
-        .transaction(|tx| {
-            deposit(tx, 9, 1)?;
-            rival.wait_for_nine();
-            // Row 8 arrives, row 10 is the deadlock, and nobody reads that far.
-            let first = tx.query_iter("SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE").map(|mut rows| rows.next().is_some());
-            assert!(first.is_ok());
-            deposit(tx, 1, 1)
-        })
-        .unwrap_err();
+    let error = bank.fails(|tx| {
+        deposit(tx, 9, 1)?;
+        rival.wait_for_nine();
+        // Row 8 arrives, row 10 is the deadlock, and nobody reads that far.
+        let first =
+            Queryable::query_iter(tx, "SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE").map(|mut rows| rows.next().is_some());
+        assert!(first.is_ok());
+        deposit(tx, 1, 1)
+    });
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Deadlock, true));
     drop(rival);
-    assert_eq!([1, 9].map(|id| bank.balance(id)), [100, 100]);
+    assert_eq!(bank.balances([1, 9]), [100, 100]);
 }
 
 #[test]
@@ -245,15 +232,13 @@ fn a_deadlock_in_a_streamed_row_is_replayed() {
 fn a_lock_wait_timeout_in_a_streamed_row_is_replayed_because_the_bodys_error_tells_of_it() {
     use db_core::mysql::prelude::Queryable as _;
     let bank = bank();
-    let mut admin = bank.admin();
-    admin.query_drop("BEGIN").unwrap();
-    admin.query_drop("SELECT * FROM account WHERE id = 10 FOR UPDATE").unwrap();
+    let mut admin = bank.locked(10);
     #[retry_on_disconnect]
     #[transactional]
     fn stream(tx: &mut Transaction<'_>, attempt: Attempt, free: &mut dyn FnMut()) -> Result<u32> {
         tx.query_drop("SET @@innodb_lock_wait_timeout = 1")?;
         deposit(tx, 1, 1)?;
-        for row in tx.query_iter("SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE")? {
+        for row in Queryable::query_iter(tx, "SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE")? {
             // The row's error is the driver's: `?` turns it into ours.
             row.inspect_err(|_| free())?;
         }
@@ -277,15 +262,13 @@ fn what_the_bodys_error_tells_reaches_a_retry_that_cannot_see_that_error() {
     fn stream(tx: &mut Transaction<'_>, free: &mut dyn FnMut()) -> Result<()> {
         tx.query_drop("SET @@innodb_lock_wait_timeout = 1")?;
         deposit(tx, 1, 1)?;
-        for row in tx.query_iter("SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE")? {
+        for row in Queryable::query_iter(tx, "SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE")? {
             row.inspect_err(|_| free())?;
         }
         Ok(())
     }
     let bank = bank();
-    let mut admin = bank.admin();
-    admin.query_drop("BEGIN").unwrap();
-    admin.query_drop("SELECT * FROM account WHERE id = 10 FOR UPDATE").unwrap();
+    let mut admin = bank.locked(10);
     let mut free = || admin.query_drop("ROLLBACK").unwrap();
     bank.db.retry(&quick(), |_| stream(&bank.db, &mut free).map_err(|_| Opaque)).unwrap();
     assert_eq!(bank.balance(1), 101);

@@ -3,20 +3,20 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::RangeInclusive;
 use std::process;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
-use db_core::mysql::{Conn, from_row};
+use db_core::mysql::{Conn, Opts, OptsBuilder, from_row};
 use db_core::prelude::*;
 use db_core::{Error, Result};
-use db_testkit::{Action, Fault, FaultProxy, Flavor, Injection, Point};
-use tests::{Bank, bank, connection_of, deposit, in_a_forked_child, quick, within};
+use db_testkit::{Action, Cluster, Fault, FaultProxy, Flavor, Injection, Point, Topology};
+use tests::{Bank, bank, connection_of, deposit, eventually, in_a_forked_child, quick, within};
 
 /// A bank with the ledger's table.
 fn ledger_bank() -> Bank {
@@ -30,9 +30,7 @@ fn recording(url: &str) -> Db {
 }
 
 fn through_proxy(bank: &Bank) -> (FaultProxy, Db) {
-    let proxy = bank.server.proxy().unwrap();
-    let db = recording(&proxy.url(&bank.server.url()).unwrap());
-    (proxy, db)
+    bank.proxied(|builder| builder.commit_ledger(true))
 }
 
 /// Resolves for so many milliseconds at most.
@@ -92,7 +90,7 @@ fn a_recorded_commit_costs_no_round_trip() {
     assert_eq!(count(|tx| tx.query_drop("UPDATE account SET balance = 1 WHERE id = 1"), plain), (2, true), "one");
     assert_eq!(count(|tx| deposit(tx, 1, 1), plain), (3, true), "two");
     assert_eq!(count(|tx| (0..9).try_for_each(|_| tx.query_drop("DO 1")), plain), (10, false), "nine that write nothing");
-    assert_eq!(count(|tx| Ok(drop(Queryable::query_iter(tx, "SELECT * FROM account")?)), plain), (3, false), "watched by the sentinel");
+    assert_eq!(count(|tx| Ok(Queryable::query_iter(tx, "SELECT * FROM account").map(drop)?), plain), (3, false), "watched by the sentinel");
     assert_eq!(count(|tx| tx.query_drop("SELECT * FROM account"), plain.read_only(true)), (3, false), "read-only: nothing to record");
     let rolled_back = |db: &Db| {
         proxy.reset_counts();
@@ -283,9 +281,8 @@ fn a_lost_commit_whose_row_somebody_tampered_with_is_unknown_and_is_not_replayed
 #[test]
 fn a_commit_cut_by_the_servers_death_is_resolved_after_its_restart_and_no_innocent_session_is_killed() {
     let bank = ledger_bank();
-    let proxy = bank.server.proxy().unwrap();
     let patient = quick().max_elapsed(Duration::from_secs(60));
-    let db = Db::builder(&proxy.url(&bank.server.url()).unwrap()).retry(patient).commit_ledger(true).connect().unwrap();
+    let (proxy, db) = bank.proxied(|builder| builder.retry(patient).commit_ledger(true));
     for (point, runs) in [(Point::AfterRequest, 1), (Point::BeforeRequest, 2)] {
         let before = bank.balance(1);
         let cut = cut_commit(&proxy, &db, point, Action::Refuse(Duration::from_secs(600)));
@@ -350,9 +347,8 @@ fn threads_under_random_cuts_of_commits_and_of_resolutions_do_everything_once() 
     const THREADS: u32 = 4;
     const CALLS: u32 = 50;
     let bank = ledger_bank();
-    let proxy = bank.server.proxy().unwrap();
     let tireless = quick().max_attempts(1000).max_elapsed(Duration::from_secs(60));
-    let db = Db::builder(&proxy.url(&bank.server.url()).unwrap()).retry(tireless).commit_ledger(true).connect().unwrap();
+    let (proxy, db) = bank.proxied(|builder| builder.retry(tireless).commit_ledger(true));
     // Two share a connection, two have one each.
     let databases = [db.clone(), db.clone(), db.fork().unwrap(), db.fork().unwrap()];
     let over = AtomicBool::new(false);
@@ -642,12 +638,9 @@ fn a_resolution_that_hears_nothing_in_time_does_not_read_the_answer_later() {
     let bank = ledger_bank();
     let processlist = "information_schema.processlist";
     for slow in [1, 2] {
-        let proxy = bank.server.proxy().unwrap();
-        let db = Db::builder(&proxy.url(&bank.server.url()).unwrap())
-            .commit_ledger(true)
-            .driver_options(|options| options.read_timeout(Some(Duration::from_millis(250))))
-            .connect()
-            .unwrap();
+        let (proxy, db) = bank.proxied(|builder| {
+            builder.commit_ledger(true).driver_options(|options| options.read_timeout(Some(Duration::from_millis(250))))
+        });
         let before = bank.balance(1);
         let commit = proxy.inject(Fault::new(Point::AfterRequest, Action::Rst).matching("db_core_ledger SET"));
         // In the second round the first resolving connection is cut, so that two lost sessions are asked after.
@@ -1000,14 +993,102 @@ fn on_another_server_behind_the_same_address_another_row_is_used() {
     let db = recording(&proxy.url(&first));
     once(&db).unwrap();
     proxy.upstream.store(second.server.port(), Ordering::SeqCst);
-    let connection = db.transaction(|tx| Ok::<_, Error>(tx.connection_id())).unwrap().unwrap();
-    first.kill(connection);
     // The first statement meets the closed connection, and is sent again on one to the other server.
-    once(&db).unwrap();
+    db.transaction(|tx| {
+        first.kill(tx.connection_id().unwrap());
+        deposit(tx, 1, 1)
+    })
+    .unwrap();
+    assert_eq!(rows(&second).into_values().collect::<Vec<_>>(), [1]);
     db.disconnect();
     once(&db).unwrap();
     assert_eq!((first.balance(1), second.balance(1)), (101, 102));
     let (there, here) = (rows(&first), rows(&second));
     assert_eq!((there.values().copied().collect::<Vec<_>>(), here.values().copied().collect::<Vec<_>>()), (vec![1], vec![2]));
     assert_ne!(there.keys().next(), here.keys().next());
+}
+
+/// The local port of this process's connection to a port.
+fn local_port_to(remote: u16) -> u16 {
+    let established = fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let port = |address: &str| u16::from_str_radix(address.split_once(':').unwrap().1, 16).unwrap();
+    let connections = established.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    connections.filter(|line| line[3] == "01" && port(line[2]) == remote).map(|line| port(line[1])).next().unwrap()
+}
+
+#[test]
+fn a_session_of_another_server_is_not_killed_even_with_the_same_number_and_the_same_port() {
+    let (first, second) = (ledger_bank(), ledger_bank());
+    // Numbers that the other server has not given out yet.
+    let _others: Vec<Conn> = (0..60).map(|_| first.admin()).collect();
+    let switch = Proxy::before(&first);
+    let proxy = FaultProxy::start(("127.0.0.1", switch.port)).unwrap();
+    let builder = Db::builder(&proxy.url(&first.server.url()).unwrap()).retry(quick()).commit_ledger(true);
+    let db = builder.resolve_timeout(Duration::from_millis(1500)).connect().unwrap();
+    let old = db.transaction(|tx| Ok::<_, Error>(tx.connection_id())).unwrap().unwrap();
+    let port = local_port_to(proxy.port());
+    let cut = cut_commit(&proxy, &db, Point::AfterRequest, Action::Refuse(Duration::from_secs(60)));
+    let (error, mut innocent) = thread::scope(|threads| {
+        let innocent = threads.spawn(|| {
+            assert!(cut.wait_fired(Duration::from_secs(10)));
+            switch.upstream.store(second.server.port(), Ordering::SeqCst);
+            while second.admin().connection_id() < old - 1 {}
+            let options = OptsBuilder::from_opts(Opts::from_url(&second.server.url()).unwrap())
+                .prefer_socket(false)
+                .bind_address(Some(SocketAddr::from(([127, 0, 0, 1], port))));
+            // As soon as the client has closed its end.
+            let mut innocent = None;
+            eventually("the port is free", || {
+                innocent = Conn::new(options.clone()).ok();
+                innocent.is_some()
+            });
+            let innocent = innocent.unwrap();
+            assert_eq!(innocent.connection_id(), old);
+            proxy.refuse_connections(false);
+            innocent
+        });
+        (persistent(&db).unwrap_err(), innocent.join().unwrap())
+    });
+    assert!(error.is_commit_unknown() && error.to_string().contains("missing"), "{error}");
+    innocent.ping().unwrap();
+}
+
+/// A commit that another node has acknowledged is not applied here yet: the resolver's read waits for it.
+#[test]
+fn a_node_that_applies_late_is_waited_for_by_the_read_that_resolves() {
+    let galera = Flavor::from_env().unwrap() == Flavor::MariaDb;
+    let cluster = Cluster::builder(if galera { Topology::Galera } else { Topology::GroupMultiPrimary }).nodes(2).start().unwrap();
+    let mut admin = cluster.node(0).connect().unwrap();
+    admin.query_drop("CREATE TABLE test.account (id INT PRIMARY KEY, balance INT NOT NULL)").unwrap();
+    admin.query_drop("INSERT INTO test.account VALUES (1, 100)").unwrap();
+    let proxy = cluster.node(0).proxy().unwrap();
+    let url = proxy.url(&cluster.node(0).url()).unwrap();
+    Db::connect(&url).unwrap().install_ledger().unwrap();
+    let db = recording(&url);
+    cluster.settled().unwrap();
+    let change = || db.transaction(|tx| tx.query_drop("UPDATE account SET balance = balance + 1 WHERE id = 1"));
+    change().unwrap();
+    let cut = cut_commit(&proxy, &db, Point::AfterRequest, Action::Rst);
+    proxy.set_upstream(cluster.node(1).address());
+    // This node's applier stands still.
+    let mut stopped = cluster.node(1).connect().unwrap();
+    stopped.query_drop("FLUSH TABLES WITH READ LOCK").unwrap();
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            assert!(cut.wait_fired(Duration::from_secs(10)));
+            thread::sleep(Duration::from_secs(1));
+            stopped.query_drop("UNLOCK TABLES").unwrap();
+        });
+        change().unwrap();
+    });
+    cluster.settled().unwrap();
+    for node in cluster.nodes() {
+        let balance: Option<i64> = node.connect().unwrap().query_first("SELECT balance FROM test.account").unwrap();
+        assert_eq!(balance, Some(102));
+    }
+    let texts: Vec<String> = proxy.requests().into_iter().filter_map(|request| request.text).collect();
+    let waits = if galera { "wsrep_sync_wait = 3" } else { "group_replication_consistency = 'BEFORE'" };
+    assert!(texts.iter().any(|text| text.contains(waits)), "{texts:#?}");
+    let fences = texts.iter().filter(|text| text.contains("SET seq = IF") && text.contains(", 3, seq")).count();
+    assert_eq!(fences, 0, "{texts:#?}");
 }

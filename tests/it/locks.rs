@@ -4,7 +4,6 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use db_core::Error;
 use db_core::prelude::*;
 use tests::{bank, deposit, quick, within};
 
@@ -66,7 +65,7 @@ fn databases_with_a_shared_lock_exclude_each_other_and_do_not_block_themselves()
         deposit(tx, 1, 1)
     })
     .unwrap();
-    assert_eq!([1, 2, 3].map(|id| bank.balance(id)), [101, 100, 101]);
+    assert_eq!(bank.balances([1, 2, 3]), [101, 100, 101]);
 }
 
 #[test]
@@ -102,10 +101,7 @@ fn the_lock_is_free_while_a_call_sleeps_between_attempts() {
             result
         })
     });
-    let mut admin = bank.admin();
-    use db_core::mysql::prelude::Queryable as _;
-    admin.query_drop("BEGIN").unwrap();
-    admin.query_drop("SELECT * FROM account WHERE id = 1 FOR UPDATE").unwrap();
+    let _holder = bank.locked(1);
     first.recv_timeout(Duration::from_secs(10)).unwrap();
     let db = bank.db.clone();
     within(Duration::from_secs(10), move || db.transaction(|tx| deposit(tx, 2, 1))).unwrap();
@@ -133,16 +129,14 @@ fn disconnect_closes_now_and_the_next_use_opens_again() {
 fn a_fork_is_independent() {
     let bank = bank();
     let fork = bank.db.fork().unwrap();
-    bank.db
-        .transaction(|tx| {
-            deposit(tx, 1, 1)?;
-            // On the same thread, in the middle of the other's transaction, and committed before it.
-            fork.transaction(|tx| deposit(tx, 2, 1))?;
-            assert_eq!((bank.balance(1), bank.balance(2)), (100, 101));
-            let _held = fork.lock();
-            Ok::<_, Error>(())
-        })
-        .unwrap();
+    bank.commits(|tx| {
+        deposit(tx, 1, 1)?;
+        // On the same thread, in the middle of the other's transaction, and committed before it.
+        fork.transaction(|tx| deposit(tx, 2, 1))?;
+        assert_eq!((bank.balance(1), bank.balance(2)), (100, 101));
+        let _held = fork.lock();
+        Ok(())
+    });
     fork.disconnect();
     assert_eq!(bank.balance(1), 101);
     bank.db.ping().unwrap();

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests panic when something is not as it should be")]
 
+mod batch;
+mod bodies;
 mod commit_faults;
 mod connecting;
 mod doom;
@@ -15,5 +17,6 @@ mod nesting;
 mod observe;
 mod retrying;
 mod round_trips;
+mod rows;
 mod sent;
 mod statements;

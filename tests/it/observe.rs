@@ -134,18 +134,10 @@ fn listen<R>(work: impl FnOnce() -> R) -> (Heard, R) {
     (heard, result)
 }
 
-fn through_proxy(bank: &Bank) -> (FaultProxy, Db) {
-    let proxy = bank.server.proxy().unwrap();
-    let db = Db::builder(&proxy.url(&bank.server.url()).unwrap()).retry(quick()).connect().unwrap();
-    (proxy, db)
-}
-
 /// With the commit ledger.
 fn recording(bank: &Bank) -> (FaultProxy, Db) {
     bank.db.install_ledger().unwrap();
-    let proxy = bank.server.proxy().unwrap();
-    let db = Db::builder(&proxy.url(&bank.server.url()).unwrap()).retry(quick()).commit_ledger(true).connect().unwrap();
-    (proxy, db)
+    bank.proxied(|builder| builder.commit_ledger(true))
 }
 
 /// What the next request with this text meets on `db`'s connection.
@@ -259,7 +251,7 @@ fn wants_to_pay(tx: &mut Transaction<'_>, statement: &str) -> std::result::Resul
 #[test]
 fn how_a_call_ended_is_told_and_counted() {
     let bank = bank();
-    let (proxy, db) = through_proxy(&bank);
+    let (proxy, db) = bank.proxied(|builder| builder);
     let impatient = Db::builder(&bank.server.url()).lock(db.shared_lock()).lock_timeout(Duration::from_millis(1)).connect().unwrap();
     let hold_lock_elsewhere = |work: &dyn Fn()| {
         thread::scope(|threads| {
@@ -334,7 +326,7 @@ fn how_a_call_ended_is_told_and_counted() {
 #[test]
 fn a_retry_is_told_with_its_cause_and_its_delay_and_so_is_what_it_mends() {
     let bank = bank();
-    let (proxy, db) = through_proxy(&bank);
+    let (proxy, db) = bank.proxied(|builder| builder);
     cut(&proxy, &db, "INSERT", Point::BeforeRequest, Action::Rst);
     let (heard, ()) = listen(|| persistent(&db).unwrap());
     assert_eq!(heard.span().says(["db_core.attempts", "db_core.outcome", "error.type"]).1, ["2", "committed", ""]);
@@ -386,7 +378,7 @@ fn a_deadlock_is_told_with_its_code() {
 #[test]
 fn a_first_statement_that_is_sent_again_is_told_and_counts_as_a_recovery() {
     let bank = bank();
-    let (proxy, db) = through_proxy(&bank);
+    let (proxy, db) = bank.proxied(|builder| builder);
     cut(&proxy, &db, "UPDATE", Point::BeforeRequest, Action::Rst);
     let (heard, ()) = listen(|| twice(&db).unwrap());
     assert_eq!(heard.event("db_core.resend").says(["error.type"]), (Level::INFO, ["ConnectionLost"]));
@@ -477,6 +469,30 @@ fn a_row_of_the_ledger_that_somebody_else_touched_is_told() {
     }
 }
 
+#[test]
+fn a_server_that_lost_commits_and_one_that_reported_wrongly_are_told() {
+    let bank = bank();
+    bank.db.install_ledger().unwrap();
+    let proxy = bank.server.proxy().unwrap();
+    let builder = Db::builder(&proxy.url(&bank.server.url()).unwrap()).retry(quick()).commit_ledger(true);
+    let db = builder.resolve_timeout(Duration::from_millis(100)).connect().unwrap();
+    persistent(&db).unwrap();
+    bank.admin_query("UPDATE db_core_ledger SET seq = 0");
+    let (heard, error) = listen(|| persistent(&db).unwrap_err());
+    assert!(error.is_commit_unknown());
+    assert_eq!(heard.event("db_core.lost_commits").says(["db_core.evidence"]), (Level::ERROR, ["Moved"]));
+    let behind = heard.events("db_core.resolve_behind");
+    assert!(
+        !behind.is_empty() && behind.iter().all(|told| told.level == Level::DEBUG && told.field("db_core.delay").parse::<f64>().is_ok())
+    );
+
+    cut(&proxy, &db, "COMMIT", Point::AfterRequest, Action::Error(1213));
+    let (heard, error) = listen(|| persistent(&db).unwrap_err());
+    assert!(error.is_commit_unknown());
+    assert_eq!(heard.event("db_core.ledger_row").says(["db_core.found"]), (Level::WARN, ["earlier"]));
+    assert_eq!((heard.events("db_core.lost_commits").len(), db.stats().unknown), (0, 2));
+}
+
 /// Runs the test in a process where no other has been: some things are told once per process, or once an hour.
 fn alone(name: &str) -> bool {
     const ALONE: &str = "DB_CORE_TESTS_ALONE";
@@ -525,7 +541,7 @@ fn a_server_that_takes_one_statement_at_a_time_is_told_once() {
 #[test]
 fn a_rollback_that_fails_and_a_transaction_that_had_ended_are_told() {
     let bank = bank();
-    let (proxy, db) = through_proxy(&bank);
+    let (proxy, db) = bank.proxied(|builder| builder);
     cut(&proxy, &db, "ROLLBACK", Point::BeforeRequest, Action::Rst);
     let (heard, _) = listen(|| wants_to_pay(&db, "").unwrap_err());
     assert_eq!(heard.event("db_core.rollback_failed").says(["error.type"]), (Level::WARN, ["ConnectionLost"]));
@@ -587,15 +603,13 @@ fn a_wait_for_the_lock_is_told_and_counted_only_where_there_was_one() {
 fn statements_are_told_as_text_with_placeholders_at_a_level_that_is_off_unless_asked_for() {
     let bank = bank();
     let work = || {
-        bank.db
-            .transaction(|tx| {
-                tx.exec_drop("UPDATE account SET balance = ? WHERE id = :never", (1,)).or_else(|_| deposit(tx, 1, 1))?;
-                tx.query_drop("INSERT INTO journal (note) VALUES ('a secret') -- another")?;
-                let kept = tx.prep("SELECT note FROM journal WHERE n = ? AND note <> 'a secret'")?;
-                tx.exec_drop(&kept, (1,))?;
-                tx.exec_batch(&kept, [(1,), (2,)])
-            })
-            .unwrap();
+        bank.commits(|tx| {
+            tx.exec_drop("UPDATE account SET balance = ? WHERE id = :never", (1,)).or_else(|_| deposit(tx, 1, 1))?;
+            tx.query_drop("INSERT INTO journal (note) VALUES ('a secret') -- another")?;
+            let kept = tx.prep("SELECT note FROM journal WHERE n = ? AND note <> 'a secret'")?;
+            tx.exec_drop(&kept, (1,))?;
+            tx.exec_batch(&kept, [(1,), (2,)])
+        });
     };
     let (heard, ()) = listen(work);
     let statements: Vec<_> = heard.all().into_iter().filter(|told| told.target == "db_core::statement").collect();
@@ -811,7 +825,7 @@ fn the_page_on_operating_names_all_that_is_told_and_nothing_else() {
 #[test]
 fn a_heard_call_does_what_an_unheard_one_does() {
     let bank = bank();
-    let (proxy, db) = through_proxy(&bank);
+    let (proxy, db) = bank.proxied(|builder| builder);
     let round_trips = || {
         proxy.reset_counts();
         pay(&db, 1).unwrap();

@@ -301,3 +301,117 @@ fn annotated_methods_work_behind_dyn() {
     ledger.twice(&bank.db, 2).unwrap();
     assert_eq!(bank.balance(5), 105);
 }
+
+#[test]
+fn a_body_can_ask_for_another_attempt_by_an_error_of_any_type() {
+    #[derive(Debug)]
+    struct Opaque;
+    impl From<db_core::Error> for Opaque {
+        fn from(_: db_core::Error) -> Self {
+            Self
+        }
+    }
+    let bank = bank();
+    let mut runs = 0;
+    bank.db
+        .retry(&quick(), |attempt| {
+            runs += 1;
+            bank.db.transaction(|tx| {
+                deposit(tx, 1, 1)?;
+                if attempt.is_last() { Ok(()) } else { Err(Opaque::from(db_core::Error::retry("the stock was changed"))) }
+            })
+        })
+        .unwrap();
+    assert_eq!((runs, bank.balance(1)), (3, 101));
+
+    let error = bank.db.retry(&quick(), |_| Err::<(), _>(db_core::Error::retry("never mind"))).unwrap_err();
+    assert_eq!((error.kind(), error.attempts(), error.is_transient()), (ErrorKind::RetryRequested, 3, true));
+    // Made, and thought better of.
+    let mut runs = 0;
+    let result = bank.db.retry(&quick(), |_| {
+        runs += 1;
+        drop(db_core::Error::retry("not after all"));
+        Ok::<_, db_core::Error>(())
+    });
+    assert_eq!((result.is_ok(), runs), (true, 1));
+}
+
+#[test]
+fn a_request_for_another_attempt_repeats_nothing_that_was_committed() {
+    let bank = bank();
+    let mut runs = 0;
+    let error = bank
+        .db
+        .retry(&quick(), |_| {
+            runs += 1;
+            bank.db.transaction(|tx| deposit(tx, 2, 1))?;
+            Err::<(), _>(db_core::Error::retry("once more"))
+        })
+        .unwrap_err();
+    assert_eq!((runs, bank.balance(2), error.is_transient()), (1, 101, false));
+}
+
+#[test]
+fn a_commit_on_another_database_is_not_done_again() {
+    let bank = bank();
+    let other = bank.db.fork().unwrap();
+    let mut runs = 0;
+    let error = bank
+        .db
+        .retry(&quick(), |_| {
+            runs += 1;
+            other.transaction(|tx| deposit(tx, 2, 1))?;
+            bank.db.transaction(|tx| suicide(&bank, tx))
+        })
+        .unwrap_err();
+    assert_eq!((runs, bank.balance(2)), (1, 101));
+    assert_eq!((error.kind(), error.is_transient()), (ErrorKind::ConnectionLost, false), "who loops on it would pay twice");
+}
+
+#[test]
+fn a_predicate_adds_a_retry_and_forbids_one() {
+    fn decide(error: &db_core::Error) -> Option<bool> {
+        match error.kind() {
+            ErrorKind::UniqueViolation => Some(true),
+            ErrorKind::ConnectionLost => Some(false),
+            _ => None,
+        }
+    }
+    #[retry_on_disconnect(policy = quick().when(decide))]
+    #[transactional]
+    fn open(tx: &mut Transaction<'_>, attempt: Attempt, runs: &Cell<u32>) -> Result<()> {
+        runs.set(runs.get() + 1);
+        tx.exec_drop("INSERT INTO account VALUES (?, 0)", (if attempt.is_last() { 50 } else { 1 },))
+    }
+    #[retry_on_disconnect(policy = quick().when(decide))]
+    #[transactional]
+    fn fails(tx: &mut Transaction<'_>, bank: &Bank, runs: &Cell<u32>) -> Result<()> {
+        runs.set(runs.get() + 1);
+        suicide(bank, tx)
+    }
+    let bank = bank();
+    let runs = Cell::new(0);
+    open(&bank.db, &runs).unwrap();
+    assert_eq!((runs.take(), bank.balance(50)), (3, 0));
+    assert_eq!(fails(&bank.db, &bank, &runs).unwrap_err().kind(), ErrorKind::ConnectionLost);
+    assert_eq!(runs.get(), 1);
+}
+
+#[test]
+fn an_error_that_ends_all_attempts_lists_what_each_of_them_met() {
+    let bank = bank();
+    let error = bank
+        .db
+        .retry(&quick(), |attempt| {
+            bank.db.transaction(|tx| match attempt.number() {
+                1 => suicide(&bank, tx),
+                2 => Err(db_core::Error::retry("once more")),
+                _ => tx.query_drop("nonsense"),
+            })
+        })
+        .unwrap_err();
+    let history: Vec<_> = error.history().iter().map(|failed| (failed.number(), failed.kind())).collect();
+    assert_eq!(history, [(1, ErrorKind::ConnectionLost), (2, ErrorKind::RetryRequested)]);
+    let shown = error.to_string();
+    assert!(shown.ends_with("(attempt 3; attempt 1: ConnectionLost, attempt 2: RetryRequested)"), "{shown}");
+}

@@ -25,7 +25,11 @@ fn a_transaction_of_n_statements_costs_n_plus_one() {
     assert_eq!(count(|tx| tx.exec_drop("UPDATE account SET balance = ? WHERE id = 1", (1,)), plain), 2, "one prepared");
     assert_eq!(count(|tx| deposit(tx, 1, 1), plain), 3, "two prepared");
     assert_eq!(count(|tx| (0..10).try_for_each(|_| tx.exec_drop("UPDATE account SET balance = ? WHERE id = 1", (1,))), plain), 11, "ten");
-    assert_eq!(count(|tx| Ok(drop(Queryable::query_iter(tx, "SELECT * FROM account")?)), plain), 3, "the driver's result, and a sentinel");
+    assert_eq!(
+        count(|tx| Ok(Queryable::query_iter(tx, "SELECT * FROM account").map(drop)?), plain),
+        3,
+        "the driver's result, and a sentinel"
+    );
     // The sentinel, CALL, COMMIT, and the session is put back to what it was.
     assert_eq!(count(|tx| tx.query_drop("CALL nothing()"), plain), 5, "CALL");
     assert_eq!(count(|tx| tx.query_drop("CREATE TABLE IF NOT EXISTS other (id INT)"), plain), 2, "DDL alone");

@@ -12,21 +12,23 @@ use tests::{eventually, quick};
 const OURS: &str = "/* by the test */";
 
 /// Numbers are replaced by `N`.
-const STATEMENTS: [&str; 25] = [
+const STATEMENTS: [&str; 28] = [
     "COMMIT AND NO CHAIN NO RELEASE",
     "CREATE TABLE IF NOT EXISTS `we``ird`.db_core_ledger (client BIGINT UNSIGNED NOT NULL PRIMARY KEY, seq BIGINT UNSIGNED NOT NULL, \
      touched TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, KEY (touched)) ENGINE=InnoDB",
-    "DELETE FROM `we``ird`.db_core_ledger WHERE client = N AND touched < NOW() - INTERVAL N DAY",
+    "DELETE FROM `we``ird`.db_core_ledger WHERE client IN (N)",
     "INSERT INTO `we``ird`.db_core_ledger (client, seq) VALUES (N, N)",
     "KILL N",
     "RELEASE SAVEPOINT db_core_sentinel",
     "ROLLBACK AND NO CHAIN NO RELEASE",
     "ROLLBACK TO SAVEPOINT db_core_N",
+    "ROLLBACK TO SAVEPOINT db_core_batch",
     "SAVEPOINT db_core_N",
+    "SAVEPOINT db_core_batch",
     "SAVEPOINT db_core_check",
     "SAVEPOINT db_core_sentinel",
     "SELECT COUNT(*) FROM information_schema.processlist WHERE id = N AND host LIKE '%:N'",
-    "SELECT client FROM `we``ird`.db_core_ledger WHERE touched < NOW() - INTERVAL N DAY LIMIT N",
+    "SELECT client FROM `we``ird`.db_core_ledger WHERE touched < NOW() - INTERVAL N DAY LIMIT N FOR UPDATE SKIP LOCKED",
     "SELECT seq FROM `we``ird`.db_core_ledger WHERE client = N FOR UPDATE",
     "SET NAMES utfNmbN",
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
@@ -39,6 +41,7 @@ const STATEMENTS: [&str; 25] = [
     "SHOW VARIABLES WHERE Variable_name IN ('max_allowed_packet', 'hostname', 'port', 'server_uuid', 'wsrep_node_name', 'wsrep_on', \
      'group_replication_single_primary_mode', 'read_only', 'super_read_only', 'innodb_read_only')",
     "SET innodb_lock_wait_timeout = N",
+    "USE `we``ird`",
     "UPDATE `we``ird`.db_core_ledger SET seq = IF(seq = N, N, seq + N + N) WHERE client = N",
 ];
 
@@ -81,8 +84,13 @@ fn everything(server: &Server, url: &str) {
     ] {
         db.transaction_with(&options, |tx| tx.query_drop(by_test("SELECT * FROM account"))).unwrap();
     }
+    // What is undone by a reset of the session.
+    db.transaction(|tx| tx.query_drop(by_test("SET @x = 1"))).unwrap();
     // What only the sentinel can watch.
     db.transaction(|tx| Queryable::query_iter(tx, by_test("SELECT * FROM account")).map(drop)).unwrap();
+    let batch = by_test("INSERT INTO account (id, note) VALUES (?, ?)");
+    let note = "a value of ours".repeat(100);
+    db.transaction(|tx| tx.exec_batch(batch.as_str(), [(1000, &note), (1000, &note)])).unwrap_err();
 
     let ledger = Db::builder(url)
         .retry(quick())

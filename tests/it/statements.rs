@@ -45,16 +45,13 @@ fn an_error_in_a_later_row_is_reported_by_every_method() {
     for (name, method) in methods() {
         let bank = bank();
         let mut rival = bank.rival();
-        let error = bank
-            .db
-            .transaction(|tx| {
-                deposit(tx, 9, 1)?;
-                rival.wait_for_nine();
-                let read = method(tx, "SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE");
-                assert_eq!(read.as_ref().err().and_then(code), Some(1213), "{name}: {read:?}");
-                Ok::<_, Error>(())
-            })
-            .unwrap_err();
+        let error = bank.fails(|tx| {
+            deposit(tx, 9, 1)?;
+            rival.wait_for_nine();
+            let read = method(tx, "SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE");
+            assert_eq!(read.as_ref().err().and_then(code), Some(1213), "{name}: {read:?}");
+            Ok(())
+        });
         assert_eq!(error.kind(), ErrorKind::Deadlock, "{name}");
         drop(rival);
         assert_eq!(bank.balance(9), 100, "{name}");
@@ -79,13 +76,11 @@ fn an_error_behind_a_procedures_first_result_is_reported_by_every_method() {
     let bank = bank();
     bank.admin_query("CREATE PROCEDURE two_steps() BEGIN SELECT id FROM account; INSERT INTO account VALUES (1, 1); END");
     for (name, method) in methods() {
-        bank.db
-            .transaction(|tx| {
-                let read = method(tx, "CALL two_steps()");
-                assert_eq!(read.as_ref().err().and_then(code), Some(1062), "{name}: {read:?}");
-                Ok::<_, Error>(())
-            })
-            .unwrap();
+        bank.commits(|tx| {
+            let read = method(tx, "CALL two_steps()");
+            assert_eq!(read.as_ref().err().and_then(code), Some(1062), "{name}: {read:?}");
+            Ok(())
+        });
     }
 }
 
@@ -96,14 +91,12 @@ fn a_row_that_does_not_convert_is_an_error_and_no_panic() {
         methods().into_iter().filter(|(name, _)| !name.ends_with("_opt") && !name.ends_with("drop") && *name != "exec_batch")
     {
         for sql in ["SELECT 'abc'", "SELECT NULL"] {
-            bank.db
-                .transaction(|tx| {
-                    let read = method(tx, sql);
-                    assert_eq!(read.map_err(|error| Error::from(error).kind()), Err(ErrorKind::Driver), "{name}");
-                    // It is the reader's mistake: the transaction goes on.
-                    deposit(tx, 1, 1)
-                })
-                .unwrap();
+            bank.commits(|tx| {
+                let read = method(tx, sql);
+                assert_eq!(read.map_err(|error| Error::from(error).kind()), Err(ErrorKind::Driver), "{name}");
+                // It is the reader's mistake: the transaction goes on.
+                deposit(tx, 1, 1)
+            });
         }
     }
     assert_eq!(bank.balance(1), 100 + 2 * 8);
@@ -142,14 +135,12 @@ fn more_texts_than_the_driver_keeps_are_prepared_again() {
     let bank = bank();
     for texts in [31, 32, 33, 40] {
         for _ in 0..2 {
-            bank.db
-                .transaction(|tx| {
-                    for text in (0..texts).chain(0..3) {
-                        assert_eq!(tx.exec_first(format!("SELECT {text} + ?"), (1,))?, Some(text + 1), "{texts} texts");
-                    }
-                    Ok::<_, Error>(())
-                })
-                .unwrap();
+            bank.commits(|tx| {
+                for text in (0..texts).chain(0..3) {
+                    assert_eq!(tx.exec_first(format!("SELECT {text} + ?"), (1,))?, Some(text + 1), "{texts} texts");
+                }
+                Ok(())
+            });
         }
     }
 }
@@ -173,7 +164,8 @@ fn no_more_statements_stay_prepared_than_the_url_asks_for() {
                 assert_eq!(tx.exec::<u32, _, _>(&sql, (1,))?, [text + 1; 10]);
                 // Half read.
                 drop(tx.exec_iter(&sql, (1,))?.next());
-                tx.exec_drop("UPDATE account SET balance = ? WHERE id = 1", (100,))
+                tx.exec_drop("UPDATE account SET balance = balance + ? WHERE id = 1", (1,))?;
+                tx.exec_batch("UPDATE account SET balance = balance - ? WHERE id = 1", [(1,), (0,)])
             })
             .unwrap();
             let left = prepared_on_the_server(&mut admin);
@@ -316,15 +308,13 @@ fn batches_insert_every_row_or_none() {
 #[test]
 fn last_insert_id_and_affected_rows_are_the_last_statements() {
     let bank = bank();
-    bank.db
-        .transaction(|tx| {
-            deposit(tx, 1, 1)?;
-            assert!(tx.last_insert_id().is_some_and(|id| id > 0));
-            tx.query_drop("UPDATE account SET balance = 7 WHERE id < 4")?;
-            assert_eq!((tx.affected_rows(), tx.last_insert_id()), (3, None));
-            Ok::<_, Error>(())
-        })
-        .unwrap();
+    bank.commits(|tx| {
+        deposit(tx, 1, 1)?;
+        assert!(tx.last_insert_id().is_some_and(|id| id > 0));
+        tx.query_drop("UPDATE account SET balance = 7 WHERE id < 4")?;
+        assert_eq!((tx.affected_rows(), tx.last_insert_id()), (3, None));
+        Ok(())
+    });
 }
 
 fn prepare(db: &Db, sql: &str) -> mysql::Statement {
@@ -348,16 +338,14 @@ fn a_statement_of_another_connection_is_an_error_and_not_another_statements_resu
     let fork = bank.db.fork().unwrap();
     let foreign = prepare(&fork, "SELECT 42");
     let _own = prepare(&bank.db, "SELECT 7");
-    bank.db
-        .transaction(|tx| {
-            deposit(tx, 1, 1)?;
-            let error = tx.exec_first::<u32, _, _>(&foreign, ()).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Driver);
-            assert!(error.to_string().contains("prepare it again"), "{error}");
-            assert_eq!(tx.close(foreign.clone()).unwrap_err().kind(), ErrorKind::Driver);
-            Ok::<_, Error>(())
-        })
-        .unwrap();
+    bank.commits(|tx| {
+        deposit(tx, 1, 1)?;
+        let error = tx.exec_first::<u32, _, _>(&foreign, ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Driver);
+        assert!(error.to_string().contains("prepare it again"), "{error}");
+        assert_eq!(tx.close(foreign.clone()).unwrap_err().kind(), ErrorKind::Driver);
+        Ok(())
+    });
     assert_eq!(bank.balance(1), 101);
     assert_eq!(fork.transaction(|tx| tx.exec_first::<u32, _, _>(&foreign, ())).unwrap(), Some(42));
 }
@@ -380,13 +368,11 @@ fn a_statement_from_before_a_restart_is_an_error_even_if_the_numbers_come_again(
         }
     }
     let new = again.expect("a connection number that comes again after a restart");
-    bank.db
-        .transaction(|tx| {
-            assert_eq!(tx.exec_first::<u32, _, _>(&new, ())?, Some(7));
-            assert_eq!(tx.exec_first::<u32, _, _>(&old, ()).unwrap_err().kind(), ErrorKind::Driver);
-            Ok::<_, Error>(())
-        })
-        .unwrap();
+    bank.commits(|tx| {
+        assert_eq!(tx.exec_first::<u32, _, _>(&new, ())?, Some(7));
+        assert_eq!(tx.exec_first::<u32, _, _>(&old, ()).unwrap_err().kind(), ErrorKind::Driver);
+        Ok(())
+    });
 }
 
 #[test]

@@ -1,14 +1,18 @@
-//! What the tests have in common: a bank on a server of its own, and ways to hurt it.
+//! The fixture of the tests: a bank on its own server, and ways to break its connections.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests panic when something is not as it should be")]
 #![allow(missing_docs, reason = "read by those who write the tests")]
 
+use std::fmt::Debug;
+use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use db_core::mysql::{self, Conn, prelude::Queryable as _};
 use db_core::prelude::*;
+use db_core::{DbBuilder, Error};
 use db_testkit::{FaultProxy, Server};
 
 /// As the library sends it.
@@ -48,12 +52,47 @@ impl Bank {
         conn
     }
 
+    /// A database that is reached through a proxy, with the bank's retry policy and these options.
+    pub fn proxied(&self, options: impl FnOnce(DbBuilder) -> DbBuilder) -> (FaultProxy, Db) {
+        let proxy = self.server.proxy().unwrap();
+        let builder = Db::builder(&proxy.url(&self.server.url()).unwrap()).retry(quick());
+        let db = options(builder).connect().unwrap();
+        (proxy, db)
+    }
+
+    /// What a transaction returns that commits.
+    pub fn commits<T>(&self, body: impl FnOnce(&mut Transaction<'_>) -> db_core::Result<T>) -> T {
+        self.db.transaction(body).unwrap()
+    }
+
+    /// The error of a transaction that fails.
+    pub fn fails<T: Debug>(&self, body: impl FnOnce(&mut Transaction<'_>) -> db_core::Result<T>) -> Error {
+        self.db.transaction(body).unwrap_err()
+    }
+
+    /// Another session that has locked this account until it ends its transaction.
+    pub fn locked(&self, id: u32) -> Conn {
+        let mut session = self.admin();
+        session.query_drop("BEGIN").unwrap();
+        session.query_drop(format!("SELECT * FROM account WHERE id = {id} FOR UPDATE")).unwrap();
+        session
+    }
+
     pub fn admin_query(&self, sql: &str) {
         self.admin().query_drop(sql).unwrap();
     }
 
     pub fn balance(&self, id: u32) -> i64 {
         self.admin().exec_first("SELECT balance FROM account WHERE id = ?", (id,)).unwrap().unwrap()
+    }
+
+    /// How many rows a table has.
+    pub fn admin_count(&self, table: &str) -> u64 {
+        self.admin().query_first(format!("SELECT COUNT(*) FROM {table}")).unwrap().unwrap()
+    }
+
+    pub fn balances<const N: usize>(&self, ids: [u32; N]) -> [i64; N] {
+        ids.map(|id| self.balance(id))
     }
 
     pub fn notes(&self) -> Vec<String> {
@@ -188,6 +227,23 @@ pub fn in_a_forked_child(work: impl FnOnce() -> bool) -> bool {
             }
         }
     }
+}
+
+/// A command that runs the program of a package of the workspace.
+pub fn program(package: &str) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    // The directory of this run's artifacts, where the programs have been compiled already.
+    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root).args(["run", "--quiet", "--package", package, "--target-dir"]).arg(target);
+    command
+}
+
+/// A command that runs an example.
+pub fn example(name: &str) -> Command {
+    let mut command = program("examples");
+    command.args(["--example", name]);
+    command
 }
 
 /// The code of the server's error, if it is one.

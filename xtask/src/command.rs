@@ -1,4 +1,4 @@
-//! How is a program run, so that the user sees what is done and why it failed?
+//! Programs that are run, so that the user sees what is done and why it failed.
 
 use std::env;
 use std::ffi::OsStr;
@@ -18,9 +18,6 @@ pub(crate) enum Error {
     /// A server or tool is missing and could not be installed.
     #[error("{what} is missing and could not be installed: {cause}.\nBy hand: {by_hand}")]
     Missing { what: &'static str, cause: String, by_hand: String },
-    /// Something was looked at, and must not be so.
-    #[error("{0}")]
-    Refused(String),
     /// A file could not be moved or removed.
     #[error("{doing}: {source}")]
     Io { doing: String, source: io::Error },
@@ -73,16 +70,17 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-/// As [`run`], for what it says.
-pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let line = line(command);
-    println!("> {line}");
-    let output = command.stderr(Stdio::inherit()).output().map_err(|source| Error::NotRun { line: line.clone(), source })?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        Err(Error::Failed { line, status: output.status })
+/// Installs a subcommand of cargo, by the name of its package, if it is missing.
+pub(crate) fn cargo_tool(package: &'static str) -> Result<()> {
+    if succeeds(cargo().args([package.trim_start_matches("cargo-"), "--version"])) {
+        return Ok(());
     }
+    println!("{package} is missing: installing it");
+    run(cargo().args(["install", "--locked", package])).map_err(|error| Error::Missing {
+        what: package,
+        cause: error.to_string(),
+        by_hand: format!("cargo install --locked {package}"),
+    })
 }
 
 /// As [`run`], with the rights of root.

@@ -1,15 +1,14 @@
-//! The commands of this repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask torture`, `cargo xtask check`,
-//! `cargo xtask cost` and `cargo xtask bench`.
+//! The commands of this repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask torture`, `cargo xtask fuzz`, `cargo xtask check` and
+//! `cargo xtask bench`.
 //!
 //! They need a Rust toolchain and nothing else: what is missing is installed, and what cannot be installed is an error
 //! that gives the command to run by hand. In reading order: [`command`] runs a program and says so, [`server`] makes a
-//! database server available, [`tasks`] does the work, [`check`] looks at the crates as others get them, [`cost`] measures the compiler,
-//! [`mod@bench`] has the library measured beside others.
+//! database server available, [`tasks`] does the work, [`check`] looks at the crates as others get them, [`mod@bench`] has the library
+//! measured beside others.
 
 mod bench;
 mod check;
 mod command;
-mod cost;
 mod server;
 mod tasks;
 
@@ -33,10 +32,10 @@ enum Task {
     Test(Test),
     /// Break connections, sessions and the server on purpose, and check that every call ends in one of two ways.
     Torture(Torture),
-    /// Check what the tests do not: every combination of features, the licences of all dependencies, the packages.
+    /// Run random programs of nested calls, statements and faults against a reference model.
+    Fuzz(Fuzz),
+    /// Check what the tests do not: every combination of features, the dependencies, the packages.
     Check,
-    /// Measure what the attributes cost the compiler, against the same functions written by hand.
-    Cost(Cost),
     /// Measure the library beside what would be used in its place, and write the report and the README's figures.
     Bench(Bench),
 }
@@ -84,13 +83,25 @@ struct Torture {
 }
 
 #[derive(Args)]
-struct Cost {
-    /// How many functions.
-    #[arg(long, default_value_t = 1000)]
-    functions: usize,
-    /// How often each crate is compiled.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+struct Fuzz {
+    /// How long to run. Default: one minute, unless --programs says how many.
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// How many programs.
+    #[arg(long)]
+    programs: Option<u64>,
+    /// The seed of the first program. Default: chosen at random, and printed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// On which server.
+    #[arg(long, value_enum, default_value_t = Victim::Mariadb)]
+    server: Victim,
+    /// Whether COMMITs are recorded. Default: in half of the programs.
+    #[arg(long, value_enum)]
+    ledger: Option<Switch>,
+    /// Passed on to the program: `-- --help` lists what it takes.
+    #[arg(last = true)]
+    rest: Vec<String>,
 }
 
 #[derive(Args)]
@@ -98,7 +109,7 @@ struct Bench {
     /// Less of everything: under three minutes.
     #[arg(long)]
     quick: bool,
-    /// Only this part: trips, throughput, delay, scaling, recovery, overhead, memory or build. May be given several times.
+    /// Only this part: trips, throughput, delay, scaling, recovery, overhead, memory, build or compile. May be given several times.
     #[arg(long)]
     only: Vec<String>,
     /// Only peers whose names contain this, and the one that all are compared with. May be given several times.
@@ -163,9 +174,9 @@ fn main() -> ExitCode {
         Task::Demo(demo) => tasks::demo(&demo),
         Task::Test(test) => tasks::test(&test),
         Task::Torture(torture) => tasks::torture(&torture),
+        Task::Fuzz(fuzz) => tasks::fuzz(&fuzz),
         Task::Check => check::check(),
         Task::Bench(options) => bench::bench(&options),
-        Task::Cost(cost) => cost::cost(&cost),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

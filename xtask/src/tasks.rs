@@ -1,11 +1,11 @@
-//! What does each command do, step by step?
+//! The steps of each command.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::command::{Error, Result, cargo, run, succeeds};
+use crate::command::{Result, cargo, cargo_tool, run};
 use crate::server::{self, GALERA_SCRIPTS, MARIADB_ROOT, MYSQL_ROOT, MySql};
-use crate::{Demo, Switch, Test, Tested, Torture, Victim};
+use crate::{Demo, Fuzz, Switch, Test, Tested, Torture, Victim};
 
 /// Names the server that the tests are to start.
 const SERVER: &str = "DB_TESTKIT_SERVER";
@@ -18,7 +18,7 @@ pub(crate) fn demo(demo: &Demo) -> Result<()> {
         server::mariadb()?;
     }
     let mut command = cargo();
-    command.args(["run", "--release", "--package", "examples", "--no-default-features", "--example", "demo", "--"]);
+    command.args(["run", "--release", "--package", "torture", "--", "demo"]);
     let options = [
         ("--seconds", demo.seconds.map(|seconds| seconds.to_string())),
         ("--threads", demo.threads.map(|threads| threads.to_string())),
@@ -33,7 +33,7 @@ pub(crate) fn demo(demo: &Demo) -> Result<()> {
 pub(crate) fn test(test: &Test) -> Result<()> {
     // What cannot be had is better known before the first test than after the last.
     let servers = tested(test.server)?;
-    nextest()?;
+    cargo_tool("cargo-nextest")?;
     for (number, server) in servers.iter().enumerate() {
         println!("Tests against {}", server.name());
         let mut command = nextest_run(test);
@@ -119,26 +119,50 @@ fn over_tls(on: impl Fn(&mut Command)) -> Result<()> {
 }
 
 pub(crate) fn torture(torture: &Torture) -> Result<()> {
-    let mut command = cargo();
-    match torture.server {
-        Victim::Mariadb => {
-            server::mariadb()?;
-            command.env(SERVER, "mariadb");
-        }
-        Victim::Mysql => use_mysql(&mut command, &server::mysql()?),
-    }
-    command.args(["run", "--release", "--package", "examples", "--no-default-features", "--example", "torture", "--"]);
-    let ledger = torture.ledger.map(|ledger| if ledger == Switch::On { "on" } else { "off" });
+    let mut command = cargo_with(torture.server)?;
+    command.args(["run", "--release", "--package", "torture", "--", "run"]);
     let options = [
         ("--ops", torture.ops.map(|ops| ops.to_string())),
         ("--seed", torture.seed.map(|seed| seed.to_string())),
-        ("--ledger", ledger.map(String::from)),
+        ("--ledger", torture.ledger.map(on_or_off)),
         ("--threads", torture.threads.map(|threads| threads.to_string())),
     ];
     for (name, value) in options {
         command.args(value.map(|value| format!("{name}={value}")));
     }
     run(&mut command)
+}
+
+pub(crate) fn fuzz(fuzz: &Fuzz) -> Result<()> {
+    let mut command = cargo_with(fuzz.server)?;
+    command.args(["run", "--package", "bodies", "--"]);
+    let options = [
+        ("--minutes", fuzz.minutes.map(|minutes| minutes.to_string())),
+        ("--programs", fuzz.programs.map(|programs| programs.to_string())),
+        ("--seed", fuzz.seed.map(|seed| seed.to_string())),
+        ("--ledger", fuzz.ledger.map(on_or_off)),
+    ];
+    for (name, value) in options {
+        command.args(value.map(|value| format!("{name}={value}")));
+    }
+    run(command.args(&fuzz.rest))
+}
+
+fn on_or_off(switch: Switch) -> String {
+    if switch == Switch::On { "on" } else { "off" }.into()
+}
+
+/// With what a program needs that starts this server.
+fn cargo_with(server: Victim) -> Result<Command> {
+    let mut command = cargo();
+    match server {
+        Victim::Mariadb => {
+            server::mariadb()?;
+            command.env(SERVER, "mariadb");
+        }
+        Victim::Mysql => use_mysql(&mut command, &server::mysql()?),
+    }
+    Ok(command)
 }
 
 fn use_mysql(command: &mut Command, mysql: &MySql) {
@@ -152,17 +176,4 @@ fn nextest_run(test: &Test) -> Command {
     let mut command = cargo();
     command.args(["nextest", "run", "--workspace"]).args(&test.nextest);
     command
-}
-
-/// Installs the test runner if it is missing.
-fn nextest() -> Result<()> {
-    if succeeds(cargo().args(["nextest", "--version"])) {
-        return Ok(());
-    }
-    println!("cargo-nextest is missing: installing it");
-    run(cargo().args(["install", "--locked", "cargo-nextest"])).map_err(|error| Error::Missing {
-        what: "cargo-nextest",
-        cause: error.to_string(),
-        by_hand: "cargo install --locked cargo-nextest".into(),
-    })
 }

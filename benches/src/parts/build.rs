@@ -1,4 +1,4 @@
-//! What does a program pay at compile time that depends on each crate alone?
+//! What a cold build costs a program that depends on each crate alone.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::report::{Column, Section, Table};
 use crate::stats::Spread;
 use crate::tools;
 
-const CURE: &str = "It comes with the Rust toolchain.";
+pub(super) const CURE: &str = "It comes with the Rust toolchain.";
 
 /// How much more than the bare driver.
 const ALLOWED: f64 = 0.15;
@@ -31,7 +31,7 @@ struct Downstream {
 }
 
 pub(super) fn run(bench: &Bench) -> Result<Section> {
-    let core = format!("db-core = {{ path = {:?} }}", Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("db-core"));
+    let core = core_dependency();
     let light = |name, peer, dependencies| Downstream { name, peer, dependencies, heavy: false };
     let heavy = |name, peer, dependencies: &str| Downstream { name, peer, dependencies: dependencies.into(), heavy: true };
     let programs = [
@@ -43,11 +43,6 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
         #[cfg(feature = "diesel")]
         heavy("diesel", Some("diesel"), "diesel = { version = \"2.3\", features = [\"mysql\", \"r2d2\"] }"),
         heavy("sqlx", Some("sqlx"), "sqlx = { version = \"0.9\", default-features = false, features = [\"mysql\", \"runtime-tokio\"] }"),
-        heavy(
-            "sea-orm",
-            Some("sea-orm"),
-            "sea-orm = { version = \"2.0\", default-features = false, features = [\"sqlx-mysql\", \"runtime-tokio\"] }",
-        ),
     ];
     let mut section = Section::new("Build cost");
     if bench.quick {
@@ -102,12 +97,17 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
     Ok(section)
 }
 
+/// The library, for a manifest.
+pub(super) fn core_dependency() -> String {
+    format!("db-core = {{ path = {:?} }}", Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("db-core"))
+}
+
 fn folder(bench: &Bench, program: &Downstream) -> PathBuf {
     let name: String = program.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     bench.out.join("build").join(name)
 }
 
-fn cargo(folder: &Path) -> Command {
+pub(super) fn cargo(folder: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(folder).env("CARGO_TARGET_DIR", folder.join("target")).env_remove("RUSTFLAGS").env_remove("RUSTC_WRAPPER");
     command

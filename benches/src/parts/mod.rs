@@ -1,6 +1,7 @@
-//! Which questions are asked?
+//! The parts of the report.
 
 pub(crate) mod build;
+pub(crate) mod compile;
 pub(crate) mod delay;
 pub(crate) mod memory;
 pub(crate) mod overhead;
@@ -38,6 +39,8 @@ pub(crate) enum Part {
     Memory,
     /// What a cold build costs.
     Build,
+    /// What the attributes cost the compiler.
+    Compile,
 }
 
 /// What every part is told.
@@ -59,7 +62,7 @@ impl Part {
     /// The parts that are done on each server.
     pub(crate) const ON_A_SERVER: [Part; 5] = [Part::Trips, Part::Throughput, Part::Delay, Part::Scaling, Part::Recovery];
     /// The parts that are done once: they are about the client.
-    pub(crate) const ONCE: [Part; 3] = [Part::Overhead, Part::Memory, Part::Build];
+    pub(crate) const ONCE: [Part; 4] = [Part::Overhead, Part::Memory, Part::Build, Part::Compile];
 
     pub(crate) fn run(self, bench: &Bench, site: &Site) -> Result<Vec<Section>> {
         match self {
@@ -71,6 +74,7 @@ impl Part {
             Part::Overhead => overhead::run(bench, site).map(|section| vec![section]),
             Part::Memory => memory::run(bench, site).map(|section| vec![section]),
             Part::Build => build::run(bench).map(|section| vec![section]),
+            Part::Compile => compile::run(bench).map(|section| vec![section]),
         }
     }
 }

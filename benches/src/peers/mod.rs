@@ -1,4 +1,4 @@
-//! Who is compared?
+//! Who is compared.
 
 pub(crate) mod by_hand;
 #[cfg(feature = "diesel")]
@@ -7,7 +7,6 @@ pub(crate) mod driver;
 pub(crate) mod ours;
 mod python;
 mod r2d2;
-mod sea_orm;
 mod sqlx;
 
 use std::path::Path;
@@ -21,7 +20,7 @@ pub(crate) const OURS_LEDGER: &str = "db-core, ledger";
 pub(crate) const BY_HAND: &str = "mysql::Conn, autocommit = 0";
 
 /// Pools and object mappers as they come, whom the goals name.
-pub(crate) const AT_DEFAULTS: [&str; 6] = ["mysql::Pool", "r2d2_mysql", "diesel", "diesel r2d2", "sqlx", "sea-orm"];
+pub(crate) const AT_DEFAULTS: [&str; 5] = ["mysql::Pool", "r2d2_mysql", "diesel", "diesel r2d2", "sqlx"];
 
 /// Everyone, in the order of the rounds. `python`: an interpreter that has mysqlclient.
 pub(crate) fn all(python: Option<&Path>) -> Vec<Box<dyn Peer>> {
@@ -37,7 +36,7 @@ pub(crate) fn all(python: Option<&Path>) -> Vec<Box<dyn Peer>> {
     ];
     #[cfg(feature = "diesel")]
     peers.extend([Box::new(diesel::Bare) as Box<dyn Peer>, Box::new(diesel::R2d2)]);
-    peers.extend([Box::new(sqlx::Sqlx) as Box<dyn Peer>, Box::new(sea_orm::SeaOrm)]);
+    peers.push(Box::new(sqlx::Sqlx));
     peers.extend(python.map(|interpreter| Box::new(python::Python::new(interpreter)) as Box<dyn Peer>));
     peers
 }

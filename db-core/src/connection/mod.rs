@@ -25,7 +25,7 @@ pub(crate) const COMMIT: &str = "COMMIT AND NO CHAIN NO RELEASE";
 pub(crate) const ROLLBACK: &str = "ROLLBACK AND NO CHAIN NO RELEASE";
 
 const NAMES: &str = "SET NAMES utf8mb4";
-const MODE: &str = "SET autocommit = 0";
+pub(crate) const NO_AUTOCOMMIT: &str = "SET autocommit = 0";
 /// The server says in its replies when something changes that outlives the transaction in its session.
 const MODE_TRACKED: &str = "SET autocommit = 0, session_track_state_change = ON";
 /// A node of a cluster that has lost its quorum accepts logins, pings and SET. It refuses this.
@@ -66,6 +66,8 @@ pub(crate) struct Link {
     reads_time_out: bool,
     server: ServerFacts,
     statements: StatementCache,
+    /// The most bytes that the driver sends in one request.
+    driver_limit: Option<usize>,
     /// Where the statements of a request are put together.
     joined: String,
 }
@@ -76,8 +78,8 @@ type OnRow<'f> = dyn FnMut(&mut Reply<'_, '_, '_, Text>, Row) -> mysql::Result<(
 /// What a server says of itself when a connection is made.
 #[derive(Debug, Default)]
 pub(crate) struct ServerFacts {
-    /// Bytes; 0: not known.
-    max_allowed_packet: usize,
+    /// Bytes.
+    max_allowed_packet: Option<usize>,
     /// Tells it from other servers that the same address may lead to.
     identity: String,
     galera: bool,
@@ -94,7 +96,7 @@ impl ServerFacts {
         for (name, value) in rows {
             let on = value.eq_ignore_ascii_case("ON") || value == "1";
             match name.as_str() {
-                "max_allowed_packet" => facts.max_allowed_packet = value.parse().unwrap_or_default(),
+                "max_allowed_packet" => facts.max_allowed_packet = value.parse().ok(),
                 "wsrep_on" => facts.galera = on,
                 "read_only" | "super_read_only" | "innodb_read_only" => facts.read_only |= on,
                 "group_replication_single_primary_mode" => {
@@ -167,24 +169,26 @@ impl Link {
             reads_time_out: true,
             server: ServerFacts::default(),
             statements: StatementCache::new(settings.statements),
+            driver_limit: settings.options.get_max_allowed_packet(),
             joined: String::new(),
         };
-        link.set_up().map_err(refused)?;
+        link.set_up(None).map_err(refused)?;
         Ok(link)
     }
 
     /// One round trip, where the server allows it.
-    fn set_up(&mut self) -> mysql::Result<()> {
+    fn set_up(&mut self, home: Option<&str>) -> mysql::Result<()> {
         let mut mode = MODE_TRACKED;
         loop {
-            let statements = [NAMES, mode, FACTS, CHECK, ROLLBACK];
+            let mut statements = Vec::from_iter(home);
+            statements.extend([NAMES, mode, FACTS, CHECK, ROLLBACK]);
             match self.packet_with_rows(&statements) {
                 Ok(rows) => {
                     self.server = ServerFacts::read(rows);
                     return Ok(());
                 }
                 Err(failed) => match &failed.error {
-                    mysql::Error::MySqlError(error) if error.code == UNKNOWN_VARIABLE && mode == MODE_TRACKED => mode = MODE,
+                    mysql::Error::MySqlError(error) if error.code == UNKNOWN_VARIABLE && mode == MODE_TRACKED => mode = NO_AUTOCOMMIT,
                     // A proxy that takes one statement at a time may call the second one a syntax error.
                     mysql::Error::MySqlError(error) if matches!(error.code, MULTI_STATEMENT_REFUSED | 1064) && !self.one_by_one => {
                         self.one_by_one = true;
@@ -204,17 +208,21 @@ impl Link {
         }
     }
 
-    /// Puts the session back to what it was when it was opened: two round trips. Prepared statements end with it.
-    pub(crate) fn reset(&mut self, settings: &Settings) -> Result<()> {
+    /// Puts the session back to what it was when it was opened: two round trips. Prepared statements end with it. `false`: it cannot
+    /// be put back.
+    pub(crate) fn reset(&mut self, settings: &Settings) -> Result<bool> {
+        // The server's own reset leaves the default database as it is, and no statement goes back to none.
+        let Some(database) = settings.options.get_db_name().filter(|name| !name.is_empty()) else { return Ok(false) };
         self.verify()?;
-        let reset = self.conn_mut().and_then(|conn| caught(|| conn.reset())).and_then(|()| self.set_up());
+        let home = format!("USE `{}`", database.replace('`', "``"));
+        let reset = self.conn_mut().and_then(|conn| caught(|| conn.reset())).and_then(|()| self.set_up(Some(&home)));
         reset.map_err(|error| {
             self.abandon();
             Error::from(error)
         })?;
         self.serial = next_serial();
         self.statements = StatementCache::new(settings.statements);
-        Ok(())
+        Ok(true)
     }
 
     pub(crate) fn conn(&self) -> &Conn {
@@ -235,6 +243,14 @@ impl Link {
             Some(conn) if self.known => Ok((conn, &mut self.statements)),
             _ => Err(mysql::Error::server_disconnected()),
         }
+    }
+
+    /// Whether the server may have MariaDB's command for many rows, and takes it: not over TLS (1295).
+    pub(crate) fn takes_bulk(&self) -> bool {
+        // Older versions of MariaDB call themselves 5.5.5 in front of their version.
+        const IN_FRONT: (u16, u16, u16) = (5, 5, 5);
+        let version = self.conn().server_version();
+        !self.tls && (version == IN_FRONT || version >= (10, 0, 0))
     }
 
     /// Where this end of the connection is, as the server sees it if nobody translates addresses between them. `None`: not on the network.
@@ -269,9 +285,9 @@ impl Link {
         &self.server.identity
     }
 
-    /// The most bytes that the server takes in one request; 0: not known.
-    pub(crate) fn max_allowed_packet(&self) -> usize {
-        self.server.max_allowed_packet
+    /// The most bytes that one request may have, if the server said so or the driver is told.
+    pub(crate) fn packet_limit(&self) -> Option<usize> {
+        [self.server.max_allowed_packet, self.driver_limit].into_iter().flatten().min()
     }
 
     /// Whether the last OK said that something has changed that outlives the transaction in its session.
@@ -280,6 +296,11 @@ impl Link {
             Ok(changes) => changes.iter().any(|change| change.data_type() == SessionStateType::SESSION_TRACK_STATE_CHANGE),
             Err(_) => true,
         }
+    }
+
+    /// A statement is about to be sent that may change the session.
+    pub(crate) fn session_changes(&mut self) {
+        self.statements.forget_texts();
     }
 
     /// `raw`: the driver's own result goes to the caller. It swallows what it meets when it is dropped.

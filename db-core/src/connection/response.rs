@@ -42,6 +42,11 @@ impl<'c, 't, 'tc, T: Protocol> Reply<'c, 't, 'tc, T> {
         self.read(|results| results.next().transpose())
     }
 
+    /// What the driver has of the result that is next.
+    pub(crate) fn results(&self) -> Option<&QueryResult<'c, 't, 'tc, T>> {
+        self.0.as_ref()
+    }
+
     /// How many rows the statement changed whose result is next.
     pub(crate) fn affected_rows(&self) -> u64 {
         self.0.as_ref().map_or(0, QueryResult::affected_rows)

@@ -24,6 +24,7 @@ pub(crate) struct Verdict {
     pub(crate) after: After,
     /// A fresh run of the whole transaction may well succeed. False where it would meet the same again.
     pub(crate) transient: bool,
+    /// The statement was refused before anything of it was executed.
     pub(crate) refused: bool,
 }
 
@@ -65,7 +66,7 @@ impl Verdict {
         Self { kind, after: After::Intact, transient: false, refused: false }
     }
 
-    const fn doomed(kind: ErrorKind, transient: bool) -> Self {
+    const fn aborted(kind: ErrorKind, transient: bool) -> Self {
         Self { kind, after: After::Aborted, transient, refused: false }
     }
 
@@ -172,19 +173,19 @@ fn server_code(code: u16, message: &str) -> Verdict {
     match code {
         // Deadlock, Galera's brute-force abort; row changed since the snapshot (MariaDB); table rebuilt since the
         // snapshot; MySQL's GET_LOCK deadlock; group replication's certification.
-        1213 | 1020 | 1412 | 3058 | 3101 => Verdict::doomed(Deadlock, true),
+        1213 | 1020 | 1412 | 3058 | 3101 => Verdict::aborted(Deadlock, true),
         // Row, metadata and table locks; MySQL's NOWAIT; a lock request given up for another's exclusive one. The
         // server undid the statement only (unless innodb_rollback_on_timeout is set), but the other locks of this
         // transaction are what the others wait for.
-        1205 | 1689 | 3572 => Verdict::doomed(LockWaitTimeout, true),
-        1180 if is_group_replication_conflict(message) => Verdict::doomed(Deadlock, true),
+        1205 | 1689 | 3572 => Verdict::aborted(LockWaitTimeout, true),
+        1180 if is_group_replication_conflict(message) => Verdict::aborted(Deadlock, true),
         // Galera lost its quorum. Nothing was committed, as a transaction is open.
         1180 => Verdict::dead(Unavailable, true),
         // InnoDB rolls back the whole transaction where its lock table is full (ha_innodb.cc,
         // convert_error_code_to_mysql), and the next run would fill it again.
-        1206 => Verdict::doomed(Other, false),
+        1206 => Verdict::aborted(Other, false),
         // These four say in so many words that the transaction (or XA branch) was rolled back.
-        1402 | 1613 | 1614 | 1622 => Verdict::doomed(Other, false),
+        1402 | 1613 | 1614 | 1622 => Verdict::aborted(Other, false),
         // GR expelled this member; or the transaction is over its size limit; or KILL QUERY met a semi-sync commit.
         // The text is the same. Only the first comes without anyone having asked for it, and it heals elsewhere.
         3100 => Verdict::dead(Unavailable, true),
@@ -219,8 +220,8 @@ fn server_code(code: u16, message: &str) -> Verdict {
         1317 => Verdict::intact(Interrupted),
 
         1022 | 1062 | 1169 | 1557 | 1569 | 1586 | 1761 | 1762 | 1859 => Verdict::intact(UniqueViolation),
-        1216 | 1452 => Verdict::intact(ParentMissing),
-        1217 | 1451 | 3730 => Verdict::intact(ChildExists),
+        1216 | 1452 => Verdict::intact(ForeignKeyParentMissing),
+        1217 | 1451 | 3730 => Verdict::intact(ForeignKeyChildExists),
         1048 | 1263 | 1364 => Verdict::intact(NotNullViolation),
         // 3140 is MySQL's invalid JSON, which in MariaDB is a failed constraint of the column (4025).
         1369 | 3140 | 3819 => Verdict::intact(CheckViolation),
@@ -237,24 +238,24 @@ fn server_code(code: u16, message: &str) -> Verdict {
         // transaction. TiDB marks what it rolled back and would accept again.
         1105 | 1815 => {
             if message.contains("[try again later]") {
-                Verdict::doomed(Deadlock, true)
+                Verdict::aborted(Deadlock, true)
             } else {
-                Verdict::doomed(Other, false)
+                Verdict::aborted(Other, false)
             }
         }
 
         // ProxySQL's own codes collide with TiDB's.
         9001 if message.contains("Max connect timeout reached") => Verdict::dead(Unavailable, true),
-        9000..=9999 if message.starts_with("ProxySQL Error") => Verdict::doomed(Other, false),
+        9000..=9999 if message.starts_with("ProxySQL Error") => Verdict::aborted(Other, false),
         // TiDB: write conflicts, found at commit or before; schema changed meanwhile.
-        8002 | 8005 | 8022 | 8028 | 9007 => Verdict::doomed(Deadlock, true),
+        8002 | 8005 | 8022 | 8028 | 9007 => Verdict::aborted(Deadlock, true),
         // TiDB: its timestamp or storage servers are busy, late or away.
-        9001..=9005 => Verdict::doomed(Unavailable, true),
+        9001..=9005 => Verdict::aborted(Unavailable, true),
         // TiDB: several statements in one packet are not allowed here. Refused before any was run.
         8130 => Verdict::intact(Other),
         // TiDB's other codes, and those of servers not known here (too large, lived too long, snapshot collected):
         // what became of the transaction is not known, so it must not be committed.
-        8000.. => Verdict::doomed(Other, false),
+        8000.. => Verdict::aborted(Other, false),
 
         // MySQL and MariaDB undo the statement that failed; the exceptions are above.
         _ => Verdict::intact(Other),
@@ -358,14 +359,14 @@ fn vitess(code: u16, message: &str) -> Option<Verdict> {
     }
     let verdict = match word_after(message, "code = ")? {
         // The transaction is gone: its tablet restarted, or it was killed for its age ("exceeded timeout: 20s").
-        "Aborted" | "ABORTED" if message.contains("exceeded timeout") => Verdict::doomed(StatementTimeout, false),
-        "Aborted" | "ABORTED" => Verdict::doomed(Unavailable, true),
-        "DeadlineExceeded" | "DEADLINE_EXCEEDED" => Verdict::doomed(StatementTimeout, false),
-        "Canceled" | "CANCELED" => Verdict::doomed(Interrupted, false),
+        "Aborted" | "ABORTED" if message.contains("exceeded timeout") => Verdict::aborted(StatementTimeout, false),
+        "Aborted" | "ABORTED" => Verdict::aborted(Unavailable, true),
+        "DeadlineExceeded" | "DEADLINE_EXCEEDED" => Verdict::aborted(StatementTimeout, false),
+        "Canceled" | "CANCELED" => Verdict::aborted(Interrupted, false),
         "Unavailable" | "UNAVAILABLE" => Verdict::dead(Unavailable, true),
         // A full pool empties; a result set over the row limit is as large the next time.
-        "ResourceExhausted" | "RESOURCE_EXHAUSTED" => Verdict::doomed(Unavailable, !message.contains("Row count exceeded")),
-        _ => Verdict::doomed(Other, false),
+        "ResourceExhausted" | "RESOURCE_EXHAUSTED" => Verdict::aborted(Unavailable, !message.contains("Row count exceeded")),
+        _ => Verdict::aborted(Other, false),
     };
     Some(verdict)
 }

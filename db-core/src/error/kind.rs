@@ -1,8 +1,8 @@
-//! What went wrong, in words a caller can act on?
+//! The kinds of errors and their HTTP statuses.
 
 /// What went wrong, by the server's error code and never by its message or SQLSTATE.
 ///
-/// SQLSTATE misleads: `SIGNAL SQLSTATE '40001'` in a trigger looks like a deadlock and is none, while some
+/// SQLSTATE misleads: `SIGNAL SQLSTATE '40001'` in a trigger looks like a deadlock but is not one, while some
 /// servers report a real conflict as the catch-all `HY000`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -11,16 +11,16 @@ pub enum ErrorKind {
     ConnectionLost,
     /// No connection could be made: nothing listens, the name does not resolve, the handshake failed.
     ConnectFailed,
-    /// The server knows who asks and refuses: wrong password, locked or expired account, missing privilege.
+    /// The server refuses this user: wrong password, locked or expired account, missing privilege.
     AccessDenied,
     /// The database named in the URL, or in a statement, does not exist.
     UnknownDatabase,
-    /// The server is there and cannot serve now: too many connections, offline mode, a cluster node without quorum.
+    /// The server is running but cannot serve now: too many connections, offline mode, a cluster node without quorum.
     Unavailable,
     /// The server accepts no writes: a replica, or a primary demoted by a failover.
     ReadOnlyServer,
-    /// The connection broke, or the server answered with an error that does not tell, after `COMMIT` was sent:
-    /// the transaction may or may not have been applied.
+    /// After `COMMIT` was sent the connection broke, or the server replied with an error that does not tell:
+    /// the transaction may or may not have been committed.
     CommitUnknown,
     /// The transaction lost a conflict: a deadlock, a certification failure in a cluster, a row or table changed
     /// since the transaction's snapshot.
@@ -29,14 +29,14 @@ pub enum ErrorKind {
     LockWaitTimeout,
     /// The statement ran longer than the server allows.
     StatementTimeout,
-    /// The statement was killed by somebody (`KILL QUERY`).
+    /// The statement was killed (`KILL QUERY`).
     Interrupted,
-    /// A row with the same unique key exists already.
+    /// A row with the same unique key already exists.
     UniqueViolation,
-    /// A foreign key points to a row that does not exist.
-    ParentMissing,
+    /// A foreign key refers to a row that does not exist.
+    ForeignKeyParentMissing,
     /// The row, or table, is still referenced by a foreign key.
-    ChildExists,
+    ForeignKeyChildExists,
     /// A column that must have a value was given none.
     NotNullViolation,
     /// A `CHECK` constraint, a view's `CHECK OPTION`, or the validity of a JSON column, was violated.
@@ -49,14 +49,22 @@ pub enum ErrorKind {
     UnknownTable,
     /// The statement is not valid SQL.
     Syntax,
-    /// A transaction of the same database is open on this thread already.
+    /// A transaction of the same database is already open on this thread.
     AlreadyInTransaction,
-    /// An inner scope failed, or asked for rollback, and the transaction cannot be committed any more.
+    /// A nested transaction that had joined failed, or asked for rollback, so the transaction can no longer be committed.
     RollbackOnly,
-    /// A statement of the body (DDL, for instance) committed the transaction behind its back.
+    /// The transaction had ended before its COMMIT: a statement of the body (DDL, for instance) may have committed part of it.
     ImplicitCommit,
+    /// The body asked for another attempt ([`Error::retry`](crate::Error::retry)), and none was left.
+    RetryRequested,
     /// The lock of the `Db` was not free in time. Nothing was sent to the server.
     LockTimeout,
+    /// No connection of the pool became free in time. Nothing was sent to the server.
+    PoolTimeout,
+    /// The deadline of the call passed. Nothing was committed.
+    DeadlineExceeded,
+    /// The idempotency key was used before, for another function or with other arguments. The body did not run.
+    IdempotencyKeyReused,
     /// The URL or an option is wrong.
     Config,
     /// The driver refused: parameters that do not match, a value that does not convert, a packet too large.
@@ -66,17 +74,25 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The HTTP status a web service would answer with.
+    /// The HTTP status a web service would reply with.
     ///
-    /// 409 for a unique key or a referenced row in the way, 404 for a missing parent row, 400 for an unknown
-    /// column, 401 for refused access, 408 for a connection that was lost or could not be made, 500 for the rest.
+    /// | Status | Kinds |
+    /// |---|---|
+    /// | 400 | [`UnknownColumn`](Self::UnknownColumn) |
+    /// | 401 | [`AccessDenied`](Self::AccessDenied) |
+    /// | 404 | [`ForeignKeyParentMissing`](Self::ForeignKeyParentMissing) |
+    /// | 409 | [`UniqueViolation`](Self::UniqueViolation), [`ForeignKeyChildExists`](Self::ForeignKeyChildExists), [`Deadlock`](Self::Deadlock), [`LockWaitTimeout`](Self::LockWaitTimeout) |
+    /// | 503 | [`ConnectionLost`](Self::ConnectionLost), [`ConnectFailed`](Self::ConnectFailed), [`Unavailable`](Self::Unavailable), [`ReadOnlyServer`](Self::ReadOnlyServer), [`PoolTimeout`](Self::PoolTimeout) |
+    /// | 504 | [`DeadlineExceeded`](Self::DeadlineExceeded) |
+    /// | 500 | all others |
     pub const fn http_status(self) -> u16 {
         match self {
             Self::UnknownColumn => 400,
             Self::AccessDenied => 401,
-            Self::ParentMissing => 404,
-            Self::ConnectionLost | Self::ConnectFailed => 408,
-            Self::UniqueViolation | Self::ChildExists => 409,
+            Self::ForeignKeyParentMissing => 404,
+            Self::UniqueViolation | Self::ForeignKeyChildExists | Self::Deadlock | Self::LockWaitTimeout => 409,
+            Self::ConnectionLost | Self::ConnectFailed | Self::Unavailable | Self::ReadOnlyServer | Self::PoolTimeout => 503,
+            Self::DeadlineExceeded => 504,
             _ => 500,
         }
     }

@@ -1,4 +1,4 @@
-//! What went wrong, for a program and for a person.
+//! The error type, for programs and for people.
 
 pub(crate) mod classify;
 pub(crate) mod constraint;
@@ -9,7 +9,7 @@ use std::{fmt, io};
 
 use crate::error::constraint::Constraint;
 use crate::error::kind::ErrorKind;
-use crate::retry::attempts::{self, Met};
+use crate::retry::attempts::{self, FailedAttempt, History, Moment};
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -44,14 +44,14 @@ pub struct Error(Box<Inner>);
 #[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
+    /// The fault itself passes.
     transient: bool,
-    /// Work of the same attempt is, or may be, in a database.
-    spent: bool,
-    /// The database whose connection met it, by its number among those of the process.
+    /// Work of the attempt was, or may have been, committed.
+    committed: bool,
+    /// The database whose session met it.
     origin: Option<usize>,
     attempts: u32,
-    /// What the attempts before it met.
-    met_before: Vec<Met>,
+    history: History,
     message: String,
     server: Option<Server>,
     constraint: Option<Constraint>,
@@ -67,13 +67,14 @@ struct Server {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        let Moment { attempt, committed, history } = Moment::now();
         Self(Box::new(Inner {
             kind,
             transient: false,
-            spent: attempts::is_spent(),
+            committed,
             origin: None,
-            attempts: attempts::number(),
-            met_before: attempts::met_before(),
+            attempts: attempt,
+            history,
             message: message.into(),
             server: None,
             constraint: None,
@@ -116,33 +117,26 @@ impl Error {
         self
     }
 
-    /// Work of the same attempt is, or may be, in the database.
-    pub(crate) fn committed(mut self) -> Self {
-        self.0.spent = true;
-        self
-    }
-
-    /// The database whose connection met it.
+    /// Says which database's session met it.
     pub(crate) fn at(mut self, database: usize) -> Self {
-        self.0.origin.get_or_insert(database);
+        self.0.origin = Some(database);
         self
     }
 
-    pub(crate) fn is_of(&self, database: usize) -> bool {
-        self.0.origin == Some(database)
+    /// The database whose session met it; `None` where no session did.
+    pub(crate) fn origin(&self) -> Option<usize> {
+        self.0.origin
     }
 
-    pub(crate) fn has_no_origin(&self) -> bool {
-        self.0.origin.is_none()
+    /// Says that work of the attempt was, or may have been, committed: the call must not be repeated, even if the fault passes.
+    pub(crate) fn committed(mut self) -> Self {
+        self.0.committed = true;
+        self
     }
 
-    /// Whether the fault itself may pass, whatever the attempt has done.
+    /// Whether the fault itself passes. See [`is_transient`](Self::is_transient) for what a caller may conclude.
     pub(crate) fn passes(&self) -> bool {
         self.0.transient
-    }
-
-    pub(crate) fn met(&self) -> Met {
-        Met { kind: self.kind(), code: self.code() }
     }
 
     /// Says what to do.
@@ -155,6 +149,43 @@ impl Error {
     pub(crate) fn and_rollback(mut self, failure: Option<Error>) -> Self {
         self.0.rollback = failure;
         self
+    }
+
+    /// An error by which a body asks for another attempt, although nothing failed on the connection: a version that has changed
+    /// meanwhile, a service that asks to come again.
+    ///
+    /// It counts when it is made, whatever error type the body turns it into: an attempt that has made such an error and ends in
+    /// `Err` is rolled back and retried while the [policy](crate::RetryPolicy) allows it. When no attempt is left, or outside of every
+    /// retry, it is an ordinary error of the kind [`RetryRequested`](ErrorKind::RetryRequested).
+    ///
+    /// `reason` is shown in logs and errors: keep values out of it.
+    ///
+    /// ```
+    /// # use db_core::prelude::*;
+    /// use db_core::Error;
+    ///
+    /// #[retry_on_disconnect]
+    /// #[transactional]
+    /// fn rename(tx: &mut Transaction<'_>, id: u32, name: &str) -> db_core::Result<()> {
+    ///     let version: Option<u32> = tx.exec_first("SELECT version FROM page WHERE id = ?", (id,))?;
+    ///     tx.exec_drop("UPDATE page SET name = ?, version = version + 1 WHERE id = ? AND version = ?", (name, id, version))?;
+    ///     if tx.affected_rows() == 0 {
+    ///         return Err(Error::retry("the page was changed by another transaction"));
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = db_testkit::Server::start()?;
+    /// # server.connect()?.query_drop("CREATE TABLE page (id INT PRIMARY KEY, name VARCHAR(10), version INT) ENGINE=InnoDB")?;
+    /// # let db = Db::connect(&server.url())?;
+    /// let error = rename(&db, 1, "home").unwrap_err();
+    /// assert_eq!((error.kind(), error.attempts()), (ErrorKind::RetryRequested, 3));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn retry(reason: impl Into<String>) -> Self {
+        attempts::request_retry();
+        Self::new(ErrorKind::RetryRequested, reason).transient(true)
     }
 
     /// What happened.
@@ -175,18 +206,27 @@ impl Error {
         self.0.kind.http_status()
     }
 
-    /// Whether the same call may succeed when it is run again as it was.
+    /// Whether the same call may succeed when it is repeated unchanged.
     ///
-    /// This is what [`Scope::retry`](crate::Scope::retry) replays, and it never is true where work may have been committed.
+    /// This is what [`Scope::retry`](crate::Scope::retry) retries. It is never true where work of the call was, or may have been,
+    /// committed, even if the fault itself passes: repeating such a call could do its work twice.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        self.0.transient && !self.0.spent
+        self.0.transient && !self.0.committed
     }
 
-    /// How many attempts the call had begun when this error arose, the last one included; at least 1.
+    /// The number of attempts that the call had begun when this error arose, the last one included; at least 1.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.0.attempts
+    }
+
+    /// What ended the earlier attempts of the call, the oldest first. Empty for an error of the first attempt.
+    ///
+    /// The 16 latest attempts are kept.
+    #[must_use]
+    pub fn history(&self) -> &[FailedAttempt] {
+        self.0.history.as_slice()
     }
 
     /// Whether the connection was lost while COMMIT was under way, so that the work may or may not be in the database.
@@ -218,7 +258,15 @@ impl fmt::Display for Error {
             write!(f, ": {} (server error {}, SQLSTATE {})", server.message, server.code, server.state)?;
         }
         if self.0.attempts > 1 {
-            write!(f, " (attempt {})", self.0.attempts)?;
+            write!(f, " (attempt {}", self.0.attempts)?;
+            for (at, failed) in self.history().iter().enumerate() {
+                let separator = if at == 0 { ";" } else { "," };
+                write!(f, "{separator} attempt {}: {:?}", failed.number(), failed.kind())?;
+                if let Some(code) = failed.code() {
+                    write!(f, " {code}")?;
+                }
+            }
+            f.write_str(")")?;
         }
         if let Some(rollback) = &self.0.rollback {
             write!(f, "; its ROLLBACK failed too, and the connection was closed: {rollback}")?;
@@ -264,8 +312,8 @@ fn describe(kind: ErrorKind) -> &'static str {
         ErrorKind::StatementTimeout => "the statement took longer than the server allows",
         ErrorKind::Interrupted => "the statement was interrupted",
         ErrorKind::UniqueViolation => "a unique key has this value already",
-        ErrorKind::ParentMissing => "the row that is referred to does not exist",
-        ErrorKind::ChildExists => "other rows refer to this row",
+        ErrorKind::ForeignKeyParentMissing => "the row that is referred to does not exist",
+        ErrorKind::ForeignKeyChildExists => "other rows refer to this row",
         ErrorKind::NotNullViolation => "a column that must have a value has none",
         ErrorKind::CheckViolation => "a check constraint was violated",
         ErrorKind::DataTooLong => "a value is too long for its column",
@@ -276,6 +324,10 @@ fn describe(kind: ErrorKind) -> &'static str {
         ErrorKind::RollbackOnly => "the transaction could only be rolled back",
         ErrorKind::ImplicitCommit => "part of the transaction was committed before its end",
         ErrorKind::LockTimeout => "the wait for the database's lock took too long",
+        ErrorKind::RetryRequested => "another attempt was requested",
+        ErrorKind::PoolTimeout => "no connection of the pool became free in time",
+        ErrorKind::DeadlineExceeded => "the deadline of the call passed",
+        ErrorKind::IdempotencyKeyReused => "the idempotency key was already used for another call",
         ErrorKind::Config => "the settings cannot be used",
         ErrorKind::Driver => "the driver refused",
         ErrorKind::Other => "the server reported an error",
@@ -297,6 +349,40 @@ mod tests {
         assert_eq!(back.kind(), ErrorKind::AlreadyInTransaction);
         assert_eq!(back.to_string(), error.to_string());
         assert_eq!(back.rollback_failure().and_then(Error::code), Some(1213));
+    }
+
+    #[test]
+    fn an_error_lists_what_each_earlier_attempt_met() {
+        let mut history = History::default();
+        history.add(FailedAttempt::new(1, ErrorKind::Deadlock, Some(1213)));
+        history.add(FailedAttempt::new(2, ErrorKind::ConnectionLost, None));
+        let attempt = |count| attempts::Attempt::new(count, 3, std::time::Instant::now());
+        let running = attempts::begin(7, attempt(2), history);
+        let error = Error::from(server(1213, "x"));
+        drop(running);
+        let listed: Vec<_> = error.history().iter().map(|failed| (failed.number(), failed.kind(), failed.code())).collect();
+        assert_eq!(listed, [(1, ErrorKind::Deadlock, Some(1213)), (2, ErrorKind::ConnectionLost, None)]);
+        let shown = error.to_string();
+        assert!(shown.ends_with("(attempt 3; attempt 1: Deadlock 1213, attempt 2: ConnectionLost)"), "{shown}");
+
+        let first = attempts::begin(7, attempt(0), History::default());
+        assert!(!Error::from(server(1213, "x")).to_string().contains("attempt"));
+        drop(first);
+    }
+
+    #[test]
+    fn an_error_after_a_commit_is_not_transient_although_its_fault_passes() {
+        let deadlock = Error::from(server(1213, "x"));
+        assert!(deadlock.is_transient() && deadlock.passes());
+        let committed = deadlock.clone().committed();
+        assert!(!committed.is_transient() && committed.passes());
+
+        let _running = attempts::begin(7, attempts::Attempt::only(), History::default());
+        assert!(Error::from(server(1213, "x")).is_transient());
+        attempts::mark_committed_all();
+        let later = Error::from(server(1213, "x"));
+        assert!(!later.is_transient() && later.passes());
+        assert_eq!((later.origin(), later.at(7).origin()), (None, Some(7)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Retry: when a call is attempted again, and which attempt is under way.
+//! Retry: when a call is attempted again, and which attempts are under way.
 
 pub(crate) mod attempts;
 pub(crate) mod pace;

@@ -1,15 +1,20 @@
-//! Again, and when? Decided from numbers alone.
+//! The retry policy: whether a failed attempt is followed by another one, and when.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::Error;
-use crate::error::kind::ErrorKind;
+use crate::retry::attempts::Attempt;
+use crate::{Error, ErrorKind};
 
-/// How often, and for how long, a call is run again after a fault that a replay can cure.
+/// A predicate of [`RetryPolicy::when`].
+type When = fn(&Error) -> Option<bool>;
+
+/// How often, and for how long, a call is retried after a fault that another attempt can overcome.
 ///
-/// Two budgets, since two things are waited for. A body that ran and failed is run again at most
-/// [`max_attempts`](Self::max_attempts) times in all. A server that cannot be reached runs no body, and is
-/// tried again until [`max_elapsed`](Self::max_elapsed) has passed since the call began.
+/// There are two limits, because two things are waited for. A body that ran and failed runs at most
+/// [`max_attempts`](Self::max_attempts) times in total. A server that cannot be reached, or cannot serve now (starting, without
+/// quorum, read-only until a failover is complete), is waited for until [`max_elapsed`](Self::max_elapsed) has passed since the call
+/// began: attempts that meet it are not counted.
 ///
 /// Delays grow from [`base_delay`](Self::base_delay) by doubling up to [`max_delay`](Self::max_delay), each drawn
 /// at random between zero and that bound ("full jitter"), so that callers that failed together do not come back
@@ -22,12 +27,13 @@ use crate::error::kind::ErrorKind;
 /// let patient = RetryPolicy::default().max_attempts(5).max_elapsed(Duration::from_secs(60));
 /// assert_eq!(patient, RetryPolicy::default().max_elapsed(Duration::from_secs(60)).max_attempts(5));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct RetryPolicy {
     max_attempts: u32,
     base_delay: Duration,
     max_delay: Duration,
     max_elapsed: Duration,
+    when: Option<When>,
 }
 
 impl Default for RetryPolicy {
@@ -39,12 +45,43 @@ impl Default for RetryPolicy {
             // Only a server that is away is asked often enough to meet it, and is then mostly found within a tenth of a second of its return.
             max_delay: Duration::from_millis(200),
             max_elapsed: Duration::from_secs(10),
+            when: None,
         }
     }
 }
 
+impl PartialEq for RetryPolicy {
+    /// Predicates are equal if they are the same function.
+    fn eq(&self, other: &Self) -> bool {
+        let same_predicate = match (self.when, other.when) {
+            (None, None) => true,
+            (Some(one), Some(two)) => std::ptr::fn_addr_eq(one, two),
+            _ => false,
+        };
+        same_predicate
+            && (self.max_attempts, self.base_delay, self.max_delay, self.max_elapsed)
+                == (other.max_attempts, other.base_delay, other.max_delay, other.max_elapsed)
+    }
+}
+
+impl Eq for RetryPolicy {}
+
+impl fmt::Debug for RetryPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { max_attempts, base_delay, max_delay, max_elapsed, when } = self;
+        let mut debug = f.debug_struct("RetryPolicy");
+        debug.field("max_attempts", max_attempts).field("base_delay", base_delay).field("max_delay", max_delay);
+        debug.field("max_elapsed", max_elapsed);
+        if when.is_some() {
+            debug.field("when", &format_args!("fn"));
+        }
+        debug.finish()
+    }
+}
+
 impl RetryPolicy {
-    /// Runs of the body, the first included. Default 3. 1 means: never again, and no waiting for a server that is down. 0 is taken as 1.
+    /// The number of attempts in total, the first included. Default 3. 1 means no retry, and no waiting for a server that is down.
+    /// 0 is taken as 1.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts.max(1);
@@ -74,6 +111,29 @@ impl RetryPolicy {
         self
     }
 
+    /// A predicate that decides about single errors: `Some(true)` retries, `Some(false)` does not, `None` leaves the decision to the
+    /// library. It is asked after an attempt that failed, about the error that was seen on the connection, or found in the body's error.
+    ///
+    /// It cannot cause work to be done twice: an attempt in which something was, or may have been, committed is never retried. Nor does
+    /// it lift the limits of attempts and time.
+    ///
+    /// ```
+    /// use db_core::{ErrorKind, RetryPolicy};
+    ///
+    /// let policy = RetryPolicy::default().when(|error| match error.kind() {
+    ///     // The ids are random: another attempt takes another one.
+    ///     ErrorKind::UniqueViolation => Some(true),
+    ///     // A user is waiting.
+    ///     ErrorKind::LockWaitTimeout => Some(false),
+    ///     _ => None,
+    /// });
+    /// ```
+    #[must_use]
+    pub fn when(mut self, predicate: fn(&Error) -> Option<bool>) -> Self {
+        self.when = Some(predicate);
+        self
+    }
+
     /// The number of attempts; the delays at first and at most; the time in all.
     #[cfg(feature = "serde")]
     pub(crate) fn parts(&self) -> (u32, [Duration; 3]) {
@@ -81,17 +141,23 @@ impl RetryPolicy {
     }
 
     pub(crate) fn attempt(&self, runs: u32, began: Instant) -> Attempt {
-        Attempt { count: runs, max: self.max_attempts, began }
+        Attempt::new(runs, self.max_attempts, began)
     }
 
-    /// Whether an attempt that ended in an error is repeated, if nothing of it was committed. `met`: the last error that it met.
-    pub(crate) fn repeats(&self, met: Option<&Error>, requested: bool) -> bool {
-        requested || met.is_some_and(Error::passes)
+    /// Whether another attempt may follow a failed one, as far as its cause is concerned.
+    pub(crate) fn retries(&self, failed: &Failed<'_>) -> bool {
+        // The error's own mark is not asked: it may come from an attempt around this one, which cannot be retried, while this one can.
+        let says_so = |error: &Error| matches!(error.kind(), ErrorKind::CommitUnknown | ErrorKind::ImplicitCommit);
+        if failed.committed || failed.error.is_some_and(says_so) {
+            return false;
+        }
+        let decided = self.when.zip(failed.error).and_then(|(when, error)| when(error));
+        decided.unwrap_or_else(|| failed.requested || failed.error.is_some_and(Error::passes))
     }
 
-    /// What follows a failure that a replay can cure: a delay, or the end.
+    /// What follows a failure that another attempt can overcome: a delay, or the end.
     ///
-    /// `runs`: bodies run so far. `failures`: delays taken so far. `chance`: in `0.0..1.0`.
+    /// `runs`: attempts counted so far. `failures`: delays taken so far. `chance`: in `0.0..1.0`.
     pub(crate) fn after_failure(&self, failure: Failure, progress: Progress, chance: f64) -> Next {
         let delay = match failure {
             Failure::Disconnected => Duration::ZERO,
@@ -108,25 +174,36 @@ impl RetryPolicy {
     }
 }
 
+/// An attempt that has failed.
+#[derive(Clone, Copy)]
+pub(crate) struct Failed<'e> {
+    /// What was seen on the connection, or else what was found in the body's error. `None`: nothing that the library can look into.
+    pub(crate) error: Option<&'e Error>,
+    /// The body asked for another attempt.
+    pub(crate) requested: bool,
+    /// Work of the attempt was, or may have been, committed.
+    pub(crate) committed: bool,
+}
+
 /// What kind of failure is to be followed by another attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The server refused: a deadlock, a lock wait timeout. Whoever was in the way needs time.
+    /// A deadlock, a lock wait timeout, a request of the body's: the other transaction needs time.
     Conflict,
-    /// The connection is gone: a new one may be had at once.
+    /// The connection is gone: a new one may be available at once.
     Disconnected,
-    /// The server has become read-only: another one, or the same one later, accepts writes.
+    /// The server has become read-only: another one, or the same one later, accepts writes. It is waited for before the next attempt.
     ReadOnly,
-    /// No new connection could be had. No body ran.
+    /// No connection could be made, or the server cannot serve now. This uses up time and no attempts.
     Unreachable,
 }
 
 impl Failure {
-    pub(crate) fn of(fault: &Error) -> Self {
-        match fault.kind() {
-            ErrorKind::ConnectFailed => Self::Unreachable,
-            ErrorKind::ReadOnlyServer => Self::ReadOnly,
+    pub(crate) fn of(kind: ErrorKind) -> Self {
+        match kind {
             ErrorKind::ConnectionLost => Self::Disconnected,
+            ErrorKind::ReadOnlyServer => Self::ReadOnly,
+            kind if waits_for_server(kind) => Self::Unreachable,
             _ => Self::Conflict,
         }
     }
@@ -141,7 +218,12 @@ impl Failure {
     }
 }
 
-/// How far a call has come.
+/// Whether this passes when the server is ready again, or another one has taken its place.
+fn waits_for_server(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::ConnectFailed | ErrorKind::Unavailable)
+}
+
+/// The progress of a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Progress {
     pub(crate) runs: u32,
@@ -153,61 +235,6 @@ pub(crate) struct Progress {
 pub(crate) enum Next {
     After(Duration),
     GiveUp,
-}
-
-/// Which run of the body this is. Injected by `#[retry_on_disconnect]`, passed by [`Scope::retry`](crate::Scope::retry).
-///
-/// ```
-/// # use db_core::{Db, prelude::*};
-/// # fn example(db: &Db) -> db_core::Result<()> {
-/// db.retry(&RetryPolicy::default(), |attempt| {
-///     if attempt.is_last() { eprintln!("attempt {}, the last", attempt.number()); }
-///     db.ping()
-/// })
-/// # }
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Attempt {
-    count: u32,
-    max: u32,
-    began: Instant,
-}
-
-impl Attempt {
-    /// The only run there will be.
-    pub(crate) fn only() -> Self {
-        Self { count: 0, max: 1, began: Instant::now() }
-    }
-
-    /// How many runs went before: 0 for the first.
-    #[must_use]
-    pub fn count(&self) -> u32 {
-        self.count
-    }
-
-    /// Which run this is: 1 for the first.
-    #[must_use]
-    pub fn number(&self) -> u32 {
-        self.count.saturating_add(1)
-    }
-
-    /// How many runs may still follow.
-    #[must_use]
-    pub fn remaining(&self) -> u32 {
-        self.max.saturating_sub(self.number())
-    }
-
-    /// Whether no run will follow.
-    #[must_use]
-    pub fn is_last(&self) -> bool {
-        self.remaining() == 0
-    }
-
-    /// The time since the first run began.
-    #[must_use]
-    pub fn elapsed(&self) -> Duration {
-        self.began.elapsed()
-    }
 }
 
 #[cfg(test)]
@@ -250,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_down_uses_up_time_and_no_attempts() {
+    fn an_unreachable_server_is_waited_for_until_the_time_is_over() {
         let policy = RetryPolicy::default().max_attempts(2).max_elapsed(MS(500));
         assert_ne!(next(policy, Failure::Unreachable, 1, 99, 0, 0.0), Next::GiveUp);
         assert_eq!(next(policy, Failure::Unreachable, 0, 9, 500, 0.0), Next::GiveUp);
@@ -263,5 +290,79 @@ mod tests {
         assert_eq!(next(policy, Failure::Conflict, 1, 0, 49, 1.0), Next::After(MS(50)));
         assert_eq!(next(policy, Failure::Conflict, 1, 0, 50, 1.0), Next::GiveUp);
         assert_eq!(next(policy, Failure::Disconnected, 1, 0, 100, 0.0), Next::GiveUp);
+    }
+
+    #[test]
+    fn what_passes_when_the_server_is_ready_uses_up_time_and_no_attempts() {
+        let table = [
+            (ErrorKind::ConnectFailed, Failure::Unreachable),
+            (ErrorKind::Unavailable, Failure::Unreachable),
+            (ErrorKind::ReadOnlyServer, Failure::ReadOnly),
+            (ErrorKind::ConnectionLost, Failure::Disconnected),
+            (ErrorKind::Deadlock, Failure::Conflict),
+            (ErrorKind::LockWaitTimeout, Failure::Conflict),
+            (ErrorKind::RetryRequested, Failure::Conflict),
+            (ErrorKind::UniqueViolation, Failure::Conflict),
+        ];
+        for (kind, failure) in table {
+            assert_eq!(Failure::of(kind), failure, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_predicate_adds_and_forbids_retries_but_never_of_what_may_be_committed() {
+        fn always(_: &Error) -> Option<bool> {
+            Some(true)
+        }
+        fn never(_: &Error) -> Option<bool> {
+            Some(false)
+        }
+        fn undecided(_: &Error) -> Option<bool> {
+            None
+        }
+        let error = |kind| Error::new(kind, "");
+        let passing = error(ErrorKind::Deadlock).transient(true);
+        let lasting = error(ErrorKind::UniqueViolation);
+        let unknown = error(ErrorKind::CommitUnknown);
+        let implicit = error(ErrorKind::ImplicitCommit);
+        let marked = passing.clone().committed();
+        let policy = RetryPolicy::default();
+        let [default, always, never, undecided] = [policy, policy.when(always), policy.when(never), policy.when(undecided)];
+
+        // The error; whether a retry was requested, and something committed; the decision of each policy.
+        #[rustfmt::skip]
+        let table = [
+            (Some(&passing),  false, false, [true,  true,  false, true]),
+            (Some(&passing),  true,  false, [true,  true,  false, true]),
+            (Some(&passing),  false, true,  [false, false, false, false]),
+            (Some(&lasting),  false, false, [false, true,  false, false]),
+            (Some(&lasting),  true,  false, [true,  true,  false, true]),
+            (Some(&lasting),  true,  true,  [false, false, false, false]),
+            (None,            false, false, [false, false, false, false]),
+            (None,            true,  false, [true,  true,  true,  true]),
+            (None,            true,  true,  [false, false, false, false]),
+            (Some(&unknown),  false, false, [false, false, false, false]),
+            (Some(&unknown),  true,  false, [false, false, false, false]),
+            (Some(&implicit), true,  false, [false, false, false, false]),
+            (Some(&marked),   false, false, [true,  true,  false, true]),
+            (Some(&marked),   false, true,  [false, false, false, false]),
+        ];
+        for (at, (error, requested, committed, expected)) in table.into_iter().enumerate() {
+            let failed = Failed { error, requested, committed };
+            let decided = [default, always, never, undecided].map(|policy| policy.retries(&failed));
+            assert_eq!(decided, expected, "row {at}: {error:?}, requested: {requested}, committed: {committed}");
+        }
+    }
+
+    #[test]
+    fn policies_compare_by_their_predicates_too() {
+        fn one(error: &Error) -> Option<bool> {
+            (error.kind() == ErrorKind::Syntax).then_some(true)
+        }
+        let policy = RetryPolicy::default();
+        assert_eq!(policy.when(one), policy.when(one));
+        assert_ne!(policy.when(one), policy);
+        assert_ne!(policy, policy.max_attempts(4));
+        assert!(format!("{:?}", policy.when(one)).ends_with("max_elapsed: 10s, when: fn }"));
     }
 }

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::connection::{COMMIT, Link, PacketError, ROLLBACK};
+use crate::connection::{COMMIT, Link, NO_AUTOCOMMIT, PacketError, ROLLBACK};
 use crate::error::classify::{self, CommitVerdict};
-use crate::ledger::{Evidence, Lost, Resolution};
 use crate::retry::attempts;
-use crate::session::{Session, sentinel};
+use crate::ledger::{Evidence, Lost, Resolution};
+use crate::session::{Session, sentinel, unread};
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
 
@@ -28,6 +28,8 @@ pub(crate) struct Ended {
     pub(crate) last_error: Option<Error>,
     /// Some of the work is, or may be, in the database.
     pub(crate) spent: bool,
+    /// Some of the work is in the database although the transaction was not committed.
+    pub(crate) torn: bool,
     /// The driver handed out results, so that the body may know of a fault that the session does not.
     pub(crate) handed_out: bool,
     pub(crate) connection: Option<u32>,
@@ -52,6 +54,9 @@ pub(crate) enum Ending {
 impl Session {
     /// Ends the transaction.
     pub(crate) fn finish(&mut self, wish: Wish) -> Ended {
+        if self.state.streaming {
+            self.state.lose(unread());
+        }
         self.settle();
         let wrote = self.state.has_written();
         let result = match wish {
@@ -69,8 +74,9 @@ impl Session {
             ending,
             fault: self.state.fault().filter(|_| ending != Ending::Unknown).cloned(),
             last_error: self.state.last_error().cloned(),
-            error: result.err(),
+            error: result.err().map(|error| self.mark(error)),
             spent: self.state.is_spent(),
+            torn: self.state.is_torn(),
             handed_out: self.state.sentinel.unread(),
             connection: self.conn().map(mysql::Conn::connection_id),
             resolving: std::mem::take(&mut self.resolving),
@@ -78,9 +84,6 @@ impl Session {
         };
         self.settle();
         self.state.open = false;
-        if self.state.may_have_committed() {
-            attempts::mark_errors_spent(false);
-        }
         self.reset_if_changed();
         ended
     }
@@ -103,9 +106,13 @@ impl Session {
             return;
         }
         let Some(link) = &mut self.link else { return };
-        if let Err(error) = link.reset(&self.settings) {
-            event!(debug, "db_core.reset_failed", { error.type = ?error.kind() }, "the session could not be reset: its connection is closed");
-            self.close();
+        match link.reset(&self.settings) {
+            Ok(true) => {}
+            Ok(false) => self.close(),
+            Err(error) => {
+                event!(debug, "db_core.reset_failed", { error.type = ?error.kind() }, "the session could not be reset: its connection is closed");
+                self.close();
+            }
         }
     }
 
@@ -140,10 +147,10 @@ impl Session {
             self.state.lose(cause.clone());
             return Err(cause);
         }
-        let target = if self.state.has_written() { self.recorder.next() } else { None };
+        let target = if self.state.needs_commit() { self.recorder.next() } else { None };
         let vouched = self.state.sentinel.stands();
         let Some(link) = &mut self.link else { return Ok(()) };
-        let mut request = [""; 3];
+        let mut request = [""; 4];
         let mut len = 0;
         let mut add = |wanted: bool, statement| {
             if wanted {
@@ -153,6 +160,8 @@ impl Session {
         };
         // COMMIT comes last, and RELEASE directly before it: a cluster reports an abort as the reply to the last statement of a
         // request, and an UPDATE behind a failed RELEASE would begin a new transaction for COMMIT to commit.
+        // If autocommit was switched on, each statement of the request would commit itself.
+        add(self.state.may_have_committed(), NO_AUTOCOMMIT);
         add(target.is_some(), self.recorder.statement());
         add(vouched, sentinel::RELEASE);
         add(true, COMMIT);
@@ -210,7 +219,7 @@ impl Session {
         self.state.lost = true;
         self.settle();
         self.faulted.get_or_insert_with(Instant::now);
-        if !self.state.has_written() {
+        if !self.state.needs_commit() {
             // There was nothing to commit. What was read is known, unless an error is hidden in the rest of a result.
             if !self.state.sentinel.unread() {
                 return Ok(());
@@ -269,7 +278,7 @@ impl Session {
 
     /// An error that is met once something may have been committed does not invite another try.
     fn mark(&self, error: Error) -> Error {
-        if self.state.may_have_committed() { error.committed() } else { error }
+        if self.state.may_have_committed() || attempts::follows_on_commit() { error.committed() } else { error }
     }
 
     /// `Err`: what cannot be rolled back is said, even to a caller who was to get an `Ok`.
@@ -284,7 +293,9 @@ impl Session {
         }
         match self.state.cause() {
             Some(cause) if cause.kind() == ErrorKind::ImplicitCommit => Err(cause.clone()),
-            _ => Ok(()),
+            _ if !self.state.may_have_committed() || self.state.sentinel.is_committed_alone() => Ok(()),
+            // The server did not get to say whether it was.
+            _ => Err(self.state.ended()),
         }
     }
 
@@ -296,7 +307,7 @@ impl Session {
             Err(error) => Err(PacketError { executed: 0, sent: 0, error }),
         };
         match result {
-            Ok(_) => self.state.sentinel = Default::default(),
+            Ok(_) => self.state.sentinel.vouched(),
             Err(failed) if failed.is_missing_savepoint(0) => {
                 let cause = self.state.ended_unseen();
                 event!(warn, "db_core.ended_early", { error.type = ?cause.kind() }, "the transaction had ended before its ROLLBACK");

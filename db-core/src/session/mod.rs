@@ -1,5 +1,6 @@
 //! A session: one connection, and the transaction that is open on it.
 
+mod batch;
 mod commit;
 pub(crate) mod lock;
 mod resend;
@@ -16,7 +17,8 @@ use mysql::prelude::{AsStatement, Protocol, Queryable as _};
 use mysql::{Binary, Params, QueryResult, Row, Statement, Text};
 
 pub(crate) use self::commit::{Ended, Ending, Wish};
-use self::state::{Left, State};
+use self::state::Left;
+pub(crate) use self::state::State;
 use crate::config::Settings;
 use crate::connection::response::{Reply, driver_panicked};
 use crate::connection::{Link, prepared};
@@ -113,8 +115,14 @@ impl Session {
 
     /// `raw`: the driver's result goes to a caller who may drop it half read, and an error in its rest with it.
     pub(crate) fn query(&mut self, sql: &str, raw: bool) -> mysql::Result<QueryResult<'_, '_, '_, Text>> {
+        Ok(self.query_beside_state(sql, raw)?.0)
+    }
+
+    /// The result, and where the errors in it are noted.
+    pub(crate) fn query_beside_state(&mut self, sql: &str, raw: bool) -> mysql::Result<(QueryResult<'_, '_, '_, Text>, &mut State)> {
         let kind = kind::of(sql);
-        self.execute(raw, move |link, state| {
+        self.execute_beside_state(raw, move |link, state| {
+            check_size(link, sql.len())?;
             admit(link, state, kind, raw)?;
             statement!("db_core.statement", { db.query.text = text(sql) }, "query");
             link.conn_mut()?.query_iter(sql)
@@ -127,13 +135,24 @@ impl Session {
         params: Params,
         raw: bool,
     ) -> mysql::Result<QueryResult<'_, '_, '_, Binary>> {
+        Ok(self.exec_beside_state(statement, params, raw)?.0)
+    }
+
+    /// The result, and where the errors in it are noted.
+    pub(crate) fn exec_beside_state<S: AsStatement>(
+        &mut self,
+        statement: &S,
+        params: Params,
+        raw: bool,
+    ) -> mysql::Result<(QueryResult<'_, '_, '_, Binary>, &mut State)> {
         self.state.resend.keep(&params);
         let mut params = Some(params);
-        self.execute(raw, move |link, state| {
+        self.execute_beside_state(raw, move |link, state| {
             let (statement, kind) = prepared::resolve(link, statement)?;
             admit(link, state, kind, raw)?;
             // The second time, those that were kept. Parameters too large to keep are sent once.
             let params = params.take().or_else(|| state.resend.again()).ok_or_else(mysql::Error::server_disconnected)?;
+            check_size(link, batch::size(&params, statement.num_params()).0)?;
             link.conn_mut()?.exec_iter(statement.as_ref(), params)
         })
     }
@@ -146,20 +165,6 @@ impl Session {
             let params = params.take().ok_or_else(mysql::Error::server_disconnected)?;
             link.conn_mut()?.exec_iter(statement, params)
         })
-    }
-
-    pub(crate) fn exec_batch<S, P, I>(&mut self, statement: &S, params: I) -> mysql::Result<()>
-    where
-        S: AsStatement,
-        P: Into<Params>,
-        I: IntoIterator<Item = P>,
-    {
-        let (statement, kind) =
-            self.execute(false, |link, _| prepared::resolve(link, statement).map(|(s, kind)| (s.into_owned(), kind)))?;
-        for params in params {
-            self.fold(|session| session.exec_own(&statement, kind, params.into()), (), |(), _| Ok(()))?;
-        }
-        Ok(())
     }
 
     pub(crate) fn prepare(&mut self, sql: &str) -> mysql::Result<Statement> {
@@ -250,9 +255,21 @@ impl Session {
 
     /// Runs one statement. The first one of a transaction is sent again if its connection turns out to be dead: what it
     /// did, if it was executed at all, went with its session, and there was nothing else to lose.
-    fn execute<'s, R: 's>(&'s mut self, raw: bool, mut run: impl FnMut(&'s mut Link, &mut State) -> mysql::Result<R>) -> mysql::Result<R> {
+    fn execute<'s, R: 's>(&'s mut self, raw: bool, run: impl FnMut(&'s mut Link, &mut State) -> mysql::Result<R>) -> mysql::Result<R> {
+        Ok(self.execute_beside_state(raw, run)?.0)
+    }
+
+    /// As [`execute`](Self::execute), with the part of the session that the result does not borrow.
+    fn execute_beside_state<'s, R: 's>(
+        &'s mut self,
+        raw: bool,
+        mut run: impl FnMut(&'s mut Link, &mut State) -> mysql::Result<R>,
+    ) -> mysql::Result<(R, &'s mut State)> {
         self.settle();
         let Self { settings, counters, link, fresh, state, recorder, faulted, .. } = self;
+        if state.streaming {
+            state.lose(unread());
+        }
         if let Some(cause) = state.cause() {
             return Err(cause.clone().into());
         }
@@ -264,7 +281,7 @@ impl Session {
             None => Err(closed().into()),
         };
         let error = match result {
-            Ok(result) => return Ok(result),
+            Ok(result) => return Ok((result, state)),
             Err(error) => error,
         };
         if !first || state.may_have_committed() || !went_with_its_session(&error) {
@@ -283,7 +300,10 @@ impl Session {
             recorder.enroll(&mut opened)?;
             attempt(fresh.insert(opened), state, raw, &mut run)
         });
-        again.map_err(|error| state.met(error))
+        match again {
+            Ok(result) => Ok((result, state)),
+            Err(error) => Err(state.met(error)),
+        }
     }
 
     /// Whether a nested call with these options can run inside the open transaction.
@@ -338,7 +358,10 @@ impl Session {
     fn undo(&mut self, read_only: bool) {
         let level = match self.state.leave_undone(read_only) {
             Left::To(level) => level,
-            Left::Unknown => return,
+            Left::Unknown(level) => {
+                self.state.forget(level);
+                return;
+            }
         };
         if !self.state.can_be_undone(level) {
             return;
@@ -409,11 +432,27 @@ fn open(link: &mut Link, state: &mut State) -> mysql::Result<()> {
     Ok(())
 }
 
+/// Refuses a request that the server would not take: it closes the connection then.
+fn check_size(link: &Link, bytes: usize) -> mysql::Result<()> {
+    match link.packet_limit() {
+        Some(limit) if bytes >= limit => Err(too_large(bytes, limit).into()),
+        _ => Ok(()),
+    }
+}
+
+fn too_large(bytes: usize, limit: usize) -> Error {
+    let message = format!("a statement takes {bytes} bytes with its parameters, and max_allowed_packet allows {limit}");
+    Error::new(ErrorKind::Driver, message)
+}
+
 /// Refuses a statement, or does what has to be done before it is sent.
 fn admit(link: &mut Link, state: &mut State, kind: StatementKind, raw: bool) -> mysql::Result<()> {
     if let Some(sentinel) = state.admit(kind, raw)? {
         link.packet(&[sentinel]).map_err(|failed| failed.error)?;
         state.sentinel_set();
+    }
+    if kind.session {
+        link.session_changes();
     }
     state.sending(kind, raw);
     Ok(())
@@ -482,6 +521,11 @@ fn went_with_its_session(error: &mysql::Error) -> bool {
     }
     let verdict = classify::statement(error);
     verdict.after == After::Dead && verdict.kind == ErrorKind::ConnectionLost && !classify::timed_out(error)
+}
+
+/// A result was forgotten (`mem::forget`) instead of being dropped.
+fn unread() -> Error {
+    Error::new(ErrorKind::RollbackOnly, "a result was left half read: what its rest says is not known")
 }
 
 fn closed() -> Error {

@@ -11,7 +11,7 @@ use crate::session::sentinel::{self, Sentinel};
 use crate::sql::kind::{Effect, StatementKind};
 use crate::{Error, ErrorKind, Result, TxOptions};
 
-pub(super) struct State {
+pub(crate) struct State {
     /// Between its beginning and its end.
     pub(super) open: bool,
     owner: ThreadId,
@@ -34,6 +34,8 @@ pub(super) struct State {
     /// temporary tables, named locks.
     pub(super) session_changed: bool,
     pub(super) sentinel: Sentinel,
+    /// The caller reads a result row by row. Only a result that was forgotten leaves this.
+    pub(crate) streaming: bool,
     /// With what the first statement would be sent again.
     pub(super) resend: Resend,
     /// Nested transactions under way that have a savepoint, and how many of these the server knows of.
@@ -62,8 +64,8 @@ struct Aborted {
 
 /// How a nested transaction is left.
 pub(super) enum Left {
-    /// The server knows nothing of it.
-    Unknown,
+    /// The server knows nothing of the one of this level.
+    Unknown(u32),
     /// By going back to this savepoint.
     To(u32),
 }
@@ -84,6 +86,7 @@ impl State {
             committed: false,
             session_changed: false,
             sentinel: Sentinel::default(),
+            streaming: false,
             resend: Resend::default(),
             level: 0,
             savepoints: 0,
@@ -117,7 +120,7 @@ impl State {
     }
 
     /// Nothing may be committed from now on. The first cause counts.
-    pub(super) fn abort(&mut self, cause: Error) {
+    pub(crate) fn abort(&mut self, cause: Error) {
         match &mut self.aborted {
             Some(aborted) => aborted.until_undone = None,
             none => *none = Some(Aborted { cause, until_undone: None }),
@@ -192,11 +195,11 @@ impl State {
 
     /// Keeps what an error says about the transaction. One that is met once something may have been committed does not invite its
     /// reader to try again.
-    pub(super) fn met(&mut self, error: mysql::Error) -> mysql::Error {
-        self.note(&error);
+    pub(crate) fn met(&mut self, error: mysql::Error) -> mysql::Error {
         if self.may_have_committed() {
-            attempts::mark_errors_spent(true);
+            attempts::mark_errors_spent();
         }
+        self.note(&error);
         error
     }
 
@@ -264,7 +267,7 @@ impl State {
         let level = self.level;
         let known = self.savepoints >= level;
         self.pop(read_only);
-        if known { Left::To(level) } else { Left::Unknown }
+        if known { Left::To(level) } else { Left::Unknown(level) }
     }
 
     fn pop(&mut self, read_only: bool) {
@@ -315,8 +318,20 @@ impl State {
         self.wrote || self.may_have_committed()
     }
 
+    /// Whether COMMIT has something to do: not where all was read, or where one statement has committed itself.
+    pub(super) fn needs_commit(&self) -> bool {
+        self.has_written() && !self.sentinel.is_committed_alone()
+    }
+
+    /// Whether a part was committed, and the rest was not.
+    pub(super) fn is_torn(&self) -> bool {
+        !self.committed
+            && !self.sentinel.is_committed_alone()
+            && (self.sentinel.has_committed() || self.cause().is_some_and(|cause| cause.kind() == ErrorKind::ImplicitCommit))
+    }
+
     /// The server no longer knows a savepoint that was set: the transaction it was set in has ended, unseen.
-    fn ended(&self) -> Error {
+    pub(super) fn ended(&self) -> Error {
         if self.may_have_committed() {
             let message = "the transaction had ended before its COMMIT, by a statement of its own: DDL, COMMIT or ROLLBACK, a stored procedure, … \
                            What went before that statement may be in the database, and cannot be rolled back";

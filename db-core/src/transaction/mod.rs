@@ -4,6 +4,7 @@ mod conversion;
 pub(crate) mod hooks;
 mod queryable;
 pub(crate) mod retry_loop;
+pub(crate) mod rows;
 mod run;
 
 use std::any::type_name_of_val;
@@ -247,6 +248,14 @@ impl<'a> Transaction<'a> {
         let mut tx = Transaction { scope, rollback_only: false, waiting, _thread: PhantomData };
         let outcome = catch_unwind(AssertUnwindSafe(|| body(&mut tx)));
         Done { outcome, rollback_only: tx.rollback_only }
+    }
+
+    /// An error that a statement of this transaction met.
+    fn own(&self, error: mysql::Error) -> Error {
+        match &self.scope.0 {
+            Inner::Open(open) => Error::from(error).at(open.try_lock().map_or(0, |open| open.database)),
+            Inner::Database(_) => Error::from(error),
+        }
     }
 
     pub(crate) fn session(&mut self) -> &mut Session {

@@ -7,7 +7,8 @@ use mysql::prelude::{AsStatement, FromRow, Queryable};
 use mysql::{Binary, FromRowError, Params, QueryResult, Row, Statement, Text, from_row_opt};
 
 use crate::transaction::conversion::converted;
-use crate::{Error, Result, Transaction};
+use crate::transaction::rows::Rows;
+use crate::{Result, Transaction};
 
 type Converted<T> = std::result::Result<T, FromRowError>;
 
@@ -181,7 +182,7 @@ macro_rules! inherent {
                 ///
                 /// The server's or the driver's, by [kind](Error::kind). One that ended the transaction is the answer to every later statement, too.
                 pub fn $name<$($generic: $bound),*>(&mut self $(, $arg: $ty)*) -> Result<$out> {
-                    Queryable::$name(self $(, $arg)*).map_err(Error::from)
+                    Queryable::$name(self $(, $arg)*).map_err(|error| self.own(error))
                 }
             )*
         }
@@ -238,24 +239,24 @@ inherent! {
 impl Transaction<'_> {
     /// Runs a text query, and gives its results to be read row by row.
     ///
-    /// An error in what is not read is found at the end of the transaction, which then fails. Such a call may cost a round trip of its own.
+    /// An error in what is not read aborts the transaction.
     ///
     /// # Errors
     ///
     /// The server's or the driver's, by [kind](Error::kind), in the first packet of the reply; later ones come with the rows.
-    pub fn query_iter<Q: AsRef<str>>(&mut self, query: Q) -> Result<QueryResult<'_, '_, '_, Text>> {
-        Queryable::query_iter(self, query).map_err(Error::from)
+    pub fn query_iter<Q: AsRef<str>>(&mut self, query: Q) -> Result<Rows<'_, Text>> {
+        Ok(Rows::new(self.session().query_beside_state(query.as_ref(), false)?))
     }
 
     /// Executes a prepared statement, or a text with parameters, and gives its results to be read row by row.
     ///
-    /// An error in what is not read is found at the end of the transaction, which then fails. Such a call may cost a round trip of its own.
+    /// An error in what is not read aborts the transaction.
     ///
     /// # Errors
     ///
     /// The server's or the driver's, by [kind](Error::kind), in the first packet of the reply; later ones come with the rows.
-    pub fn exec_iter<S: AsStatement, P: Into<Params>>(&mut self, stmt: S, params: P) -> Result<QueryResult<'_, '_, '_, Binary>> {
-        Queryable::exec_iter(self, stmt, params).map_err(Error::from)
+    pub fn exec_iter<S: AsStatement, P: Into<Params>>(&mut self, stmt: S, params: P) -> Result<Rows<'_, Binary>> {
+        Ok(Rows::new(self.session().exec_beside_state(&stmt, params.into(), false)?))
     }
 
     /// The AUTO_INCREMENT value that the last statement generated, if it did.

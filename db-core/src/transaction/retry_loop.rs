@@ -1,18 +1,17 @@
 //! The retry loop: the only loop around a body.
 
-use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use crate::retry::attempts::{self, Mark, Met};
+use crate::retry::attempts::{self, Attempt, FailedAttempt, Frame, History};
 use crate::retry::pace::{Pace, pause};
-use crate::retry::policy::{Attempt, Failure, RetryPolicy};
+use crate::retry::policy::{Failed, Failure, RetryPolicy};
 use crate::session::shared::Database;
 use crate::session::{Ended, Ending};
 use crate::telemetry::event::event;
 use crate::telemetry::outcome::{Cause, End};
 use crate::telemetry::span::Watch;
 use crate::transaction::hooks::{self, Hook};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// What the transactions of an attempt have told of it.
 #[derive(Default)]
@@ -31,60 +30,34 @@ struct Seen {
     hooks: Vec<Hook>,
 }
 
-struct Frame {
-    database: usize,
-    seen: Seen,
-}
-
-thread_local! {
-    static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
-}
-
-/// `None` at the end of a thread, once its thread-locals are gone.
-fn with_frames<R>(f: impl FnOnce(&mut Vec<Frame>) -> R) -> Option<R> {
-    FRAMES.try_with(|frames| f(&mut frames.borrow_mut())).ok()
-}
-
-/// An attempt under way. Also a panic of the body takes it away.
-struct Running(Option<Mark>);
+/// Begins an attempt, and ends it. Also a panic of the body does.
+struct Running(attempts::Running);
 
 impl Running {
-    fn begin(database: &Database, attempt: Attempt, met: Vec<Met>) -> Self {
-        let mark = Mark::begin(database.id(), attempt, met);
-        with_frames(|frames| frames.push(Frame { database: database.id(), seen: Seen::default() }));
-        Self(Some(mark))
+    fn begin(database: &Database, attempt: Attempt, history: History) -> Self {
+        Self(attempts::begin(database.id(), attempt, history))
     }
 
-    fn end(mut self) -> (attempts::Past, Seen) {
-        let past = self.0.take().map(Mark::end).unwrap_or_default();
-        (past, pop())
+    fn end(mut self) -> Frame {
+        self.0.end()
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(mark) = self.0.take() {
-            drop(mark);
-            hooks::run_while_panicking(pop().hooks);
+        if std::thread::panicking() {
+            hooks::run_while_panicking(self.0.end().take_notes::<Seen>().hooks);
         }
     }
 }
 
-fn pop() -> Seen {
-    with_frames(Vec::pop).flatten().map(|frame| frame.seen).unwrap_or_default()
-}
-
 fn on_frame(database: &Database, f: impl FnOnce(&mut Seen)) {
-    with_frames(|frames| {
-        if let Some(frame) = frames.iter_mut().rev().find(|frame| frame.database == database.id()) {
-            f(&mut frame.seen);
-        }
-    });
+    attempts::with(database.id(), |frame| f(frame.notes()));
 }
 
 /// The attempt a function is told that was called inside a transaction of `database`.
 pub(crate) fn attempt_of(database: usize) -> Attempt {
-    attempts::of(database).unwrap_or_else(Attempt::only)
+    attempts::attempt_of(database)
 }
 
 /// A transaction, or another use of the connection, could not begin.
@@ -100,9 +73,14 @@ pub(crate) fn saw_unreachable(database: &Database, error: &Error) {
 /// A transaction has ended. Returns the hooks that are to run now.
 pub(super) fn saw_end(database: &Database, ended: &Ended, hooks: Vec<Hook>, panicked: bool) -> Vec<Hook> {
     if ended.spent {
-        attempts::spend_all();
+        attempts::mark_committed_all();
     }
-    on_frame(database, |seen| {
+    attempts::with(database.id(), |frame| {
+        // An attempt in which all goes well needs no notes.
+        if frame.existing_notes::<Seen>().is_none() && ended.last_error.is_none() && ended.resolving.is_zero() && !ended.handed_out {
+            return;
+        }
+        let seen: &mut Seen = frame.notes();
         seen.unreachable = false;
         seen.handed_out |= ended.handed_out;
         seen.resolving += ended.resolving;
@@ -113,7 +91,7 @@ pub(super) fn saw_end(database: &Database, ended: &Ended, hooks: Vec<Hook>, pani
             seen.last_error.clone_from(&ended.last_error);
         }
     });
-    if hooks.is_empty() || panicked || ended.ending == Ending::Committed || !attempts::any_repeatable() {
+    if hooks.is_empty() || panicked || ended.ending == Ending::Committed || !attempts::any_may_be_retried() {
         return hooks;
     }
     keep(hooks)
@@ -122,18 +100,30 @@ pub(super) fn saw_end(database: &Database, ended: &Ended, hooks: Vec<Hook>, pani
 /// Keeps hooks with the innermost attempt, until it is certain that what they belong to is not repeated.
 fn keep(hooks: Vec<Hook>) -> Vec<Hook> {
     let mut hooks = Some(hooks);
-    with_frames(|frames| {
-        if let Some(frame) = frames.last_mut() {
-            frame.seen.hooks.extend(hooks.take().unwrap_or_default());
-        }
-    });
+    attempts::with_innermost(|frame| frame.notes::<Seen>().hooks.extend(hooks.take().unwrap_or_default()));
     hooks.unwrap_or_default()
 }
 
 /// Runs the hooks of an attempt that is not repeated, unless one around it may be.
 fn run_hooks(hooks: Vec<Hook>) {
-    let hooks = if !hooks.is_empty() && attempts::any_repeatable() { keep(hooks) } else { hooks };
+    let hooks = if !hooks.is_empty() && attempts::any_may_be_retried() { keep(hooks) } else { hooks };
     hooks::run(hooks);
+}
+
+/// The hooks of the attempt before, which may turn out to have been the last. A panic of the caller's own code makes it so.
+#[derive(Default)]
+struct Kept(Vec<Hook>);
+
+impl Kept {
+    fn take(&mut self) -> Vec<Hook> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        hooks::run_while_panicking(self.take());
+    }
 }
 
 /// What is run again and again.
@@ -168,11 +158,11 @@ impl<F, I> Call<'_, F, I> {
 }
 
 /// Opens the connection before the next attempt. `writable`: to a server that accepts writes.
-fn reconnect_once(database: &Database, attempt: Attempt, met: &mut Vec<Met>, writable: bool) -> Result<()> {
+fn reconnect_once(database: &Database, attempt: Attempt, history: &mut History, writable: bool) -> Result<()> {
     // An error that is made here belongs to the attempt that is waited for.
-    let waiting = Running::begin(database, attempt, std::mem::take(met));
+    let waiting = Running::begin(database, attempt, std::mem::take(history));
     let connected = database.connect(writable);
-    *met = waiting.end().0.met;
+    *history = waiting.end().history;
     connected
 }
 
@@ -182,8 +172,8 @@ where
     F: FnMut(Attempt) -> Result<T, E>,
     I: Fn(&E) -> Option<Error>,
 {
-    // Inside another retry that can still repeat this one too, once is enough: never three times three.
-    if let Some(attempt) = attempts::repeatable(database.id()) {
+    // Inside another retry that can still retry this one too, once is enough: never three times three.
+    if let Some(attempt) = attempts::retriable(database.id()) {
         call.began();
         let result = (call.body)(attempt);
         call.ended(result.as_ref().err(), None);
@@ -191,69 +181,67 @@ where
     }
     let mut pace = Pace::new(*policy);
     let mut runs = 0;
-    let mut met = Vec::new();
+    let mut history = History::default();
     let mut reconnect = None;
-    // Of the attempt before, which may turn out to have been the last.
-    let mut hooks = Vec::new();
+    let mut kept = Kept::default();
     loop {
-        let reconnected = match reconnect.take() {
-            Some(writable) => reconnect_once(database, policy.attempt(runs, pace.began()), &mut met, writable),
+        let waits_for = reconnect.take();
+        let reconnected = match waits_for {
+            Some(writable) => reconnect_once(database, policy.attempt(runs, pace.began()), &mut history, writable),
             None => Ok(()),
         };
         let (failure, cause, error) = match reconnected {
             Err(error) => {
                 call.watch.failed(&error);
                 if !error.passes() {
-                    run_hooks(hooks);
+                    run_hooks(kept.take());
                     return Err(error.into());
                 }
+                reconnect = waits_for;
                 (Failure::Unreachable, Cause::of(&error), E::from(error))
             }
             Ok(()) => {
-                // An attempt that is repeated has never been: its hooks go before the next begins.
-                drop(std::mem::take(&mut hooks));
+                // An attempt that is retried has never been: its hooks go before the next begins.
+                drop(kept.take());
                 let attempt = policy.attempt(runs, pace.began());
-                let running = Running::begin(database, attempt, std::mem::take(&mut met));
+                let running = Running::begin(database, attempt, std::mem::take(&mut history));
                 call.began();
                 let result = (call.body)(attempt);
-                let (past, seen) = running.end();
-                met = past.met;
-                hooks = seen.hooks;
+                let mut frame = running.end();
+                let seen: Seen = frame.take_notes();
+                kept.0 = seen.hooks;
                 pace.pause_clock(seen.resolving);
                 let error = match result {
                     Ok(value) => {
                         call.ended(None, None);
-                        run_hooks(hooks);
+                        run_hooks(kept.take());
                         return Ok(value);
                     }
                     Err(error) => error,
                 };
-                let fault = seen.fault.clone().or_else(|| {
-                    // Of an error that came with a result of the driver's it is not known which database it is of.
-                    (call.inspect)(&error).filter(|fault| fault.is_of(database.id()) || (seen.handed_out && fault.has_no_origin()))
-                });
-                let met_last = fault.as_ref().or(seen.last_error.as_ref());
-                let again = !past.spent && policy.repeats(met_last, past.requested);
-                let fault = fault.filter(|_| again);
+                // Of an error that came with a result of the driver's it is not known which database it is of.
+                let is_of_this = |fault: &Error| fault.origin().map_or(seen.handed_out, |origin| origin == database.id());
+                let fault = seen.fault.or_else(|| (call.inspect)(&error).filter(is_of_this));
+                let met = fault.as_ref().or(seen.last_error.as_ref());
                 call.ended(Some(&error), fault.as_ref());
-                if !again {
-                    run_hooks(hooks);
+                if !policy.retries(&Failed { error: met, requested: frame.requested, committed: frame.committed }) {
+                    run_hooks(kept.take());
                     return Err(error);
                 }
+                let (kind, code) =
+                    met.filter(|_| !frame.requested).map_or((ErrorKind::RetryRequested, None), |met| (met.kind(), met.code()));
+                history = frame.history;
+                history.add(FailedAttempt::new(attempt.number(), kind, code));
                 runs += u32::from(!(seen.unreachable && call.watch.is_transaction));
-                met.push(fault.as_ref().map_or(Met::REQUESTED, Error::met));
-                let failure = if seen.unreachable { Failure::Unreachable } else { fault.as_ref().map_or(Failure::Conflict, Failure::of) };
+                let failure = if seen.unreachable { Failure::Unreachable } else { Failure::of(kind) };
                 reconnect = failure.reconnects();
-                (failure, fault.as_ref().map_or(Cause::Opaque, Cause::of), error)
+                (failure, Cause::Error { kind, code }, error)
             }
         };
         let Some(delay) = pace.next(failure, runs) else {
-            run_hooks(hooks);
+            run_hooks(kept.take());
             return Err(error);
         };
-        if failure == Failure::Unreachable {
-            reconnect.get_or_insert(false);
-        }
         call.watch.faulted(Some(Instant::now()));
         event!(
             info,

@@ -166,12 +166,12 @@ fn main() -> Result<(), BankError> {
     for kind in [
         ErrorKind::ConnectionLost, ErrorKind::ConnectFailed, ErrorKind::AccessDenied, ErrorKind::UnknownDatabase, ErrorKind::Unavailable,
         ErrorKind::ReadOnlyServer, ErrorKind::CommitUnknown, ErrorKind::Deadlock, ErrorKind::LockWaitTimeout, ErrorKind::StatementTimeout,
-        ErrorKind::Interrupted, ErrorKind::UniqueViolation, ErrorKind::ParentMissing, ErrorKind::ChildExists, ErrorKind::NotNullViolation,
-        ErrorKind::CheckViolation, ErrorKind::DataTooLong, ErrorKind::UnknownColumn, ErrorKind::UnknownTable, ErrorKind::Syntax,
-        ErrorKind::AlreadyInTransaction, ErrorKind::RollbackOnly, ErrorKind::ImplicitCommit, ErrorKind::LockTimeout, ErrorKind::Config,
-        ErrorKind::Driver, ErrorKind::Other,
+        ErrorKind::Interrupted, ErrorKind::UniqueViolation, ErrorKind::ForeignKeyParentMissing, ErrorKind::ForeignKeyChildExists,
+        ErrorKind::NotNullViolation, ErrorKind::CheckViolation, ErrorKind::DataTooLong, ErrorKind::UnknownColumn, ErrorKind::UnknownTable, ErrorKind::Syntax,
+        ErrorKind::AlreadyInTransaction, ErrorKind::RollbackOnly, ErrorKind::ImplicitCommit, ErrorKind::LockTimeout,
+        ErrorKind::PoolTimeout, ErrorKind::DeadlineExceeded, ErrorKind::IdempotencyKeyReused, ErrorKind::Config, ErrorKind::Driver, ErrorKind::Other,
     ] {
-        assert!((400..=500).contains(&kind.http_status()));
+        assert!((400..=504).contains(&kind.http_status()));
     }
     println!("every name is there");
     Ok(())
