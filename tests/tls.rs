@@ -164,3 +164,18 @@ fn opaque(bank: &Bank) -> FaultProxy {
 fn lose_the_next_reply(proxy: &FaultProxy) {
     proxy.inject(Fault::new(Point::AfterRequest, Action::Fin));
 }
+
+#[test]
+fn a_session_that_the_server_closes_before_commit_has_committed_nothing_for_certain() {
+    let (bank, db) = secure_bank();
+    let error = db
+        .transaction(|tx| {
+            tx.query_drop("SET SESSION wait_timeout = 1")?;
+            deposit(tx, 1, 1)?;
+            thread::sleep(Duration::from_millis(2500));
+            Ok::<_, db_core::Error>(())
+        })
+        .unwrap_err();
+    assert_eq!((error.kind(), error.is_transient()), (ErrorKind::ConnectionLost, true), "{error}");
+    assert_eq!(balance(&bank, 1), 100);
+}

@@ -390,3 +390,42 @@ fn a_transaction_that_a_forked_process_inherits_is_its_parents_alone() {
     assert!(in_child);
     assert_eq!((bank.balance(1), bank.balance(2)), (101, 101));
 }
+
+#[test]
+fn an_error_of_the_handler_for_local_infile_is_the_handlers() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use db_core::mysql::LocalInfileHandler;
+    let bank = bank();
+    bank.admin().query_drop("SET GLOBAL local_infile = 1").unwrap();
+    let calls = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&calls);
+    let handler = LocalInfileHandler::new(move |_, _| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Err(std::io::Error::new(std::io::ErrorKind::NotFound, "no such report"))
+    });
+    let db = Db::builder(&bank.server.url())
+        .retry(quick())
+        .driver_options(move |options| options.local_infile_handler(Some(handler)))
+        .connect()
+        .unwrap();
+    let error = db
+        .retry(&quick(), |_| db.transaction(|tx| tx.query_drop("LOAD DATA LOCAL INFILE 'report' INTO TABLE journal (note)")))
+        .unwrap_err();
+    assert_eq!((error.kind(), error.is_transient(), calls.load(Ordering::Relaxed)), (ErrorKind::Driver, false, 1), "{error}");
+    assert!(error.to_string().contains("the LOCAL INFILE handler failed: no such report"), "{error}");
+    // The server was left waiting for the file: that connection is not used again.
+    db.transaction(|tx| deposit(tx, 1, 1)).unwrap();
+    assert_eq!(bank.balance(1), 101);
+}
+
+#[test]
+fn a_reply_that_does_not_come_in_time_is_called_so() {
+    let bank = bank();
+    let timeout = Duration::from_millis(300);
+    let db = Db::builder(&bank.server.url()).driver_options(move |options| options.read_timeout(Some(timeout))).connect().unwrap();
+    let error = db.transaction(|tx| tx.query_drop("SELECT BENCHMARK(2000000000, MD5('x'))")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionLost);
+    assert!(error.to_string().contains("no reply within the read timeout"), "{error}");
+}

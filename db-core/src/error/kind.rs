@@ -67,7 +67,8 @@ pub enum ErrorKind {
     IdempotencyKeyReused,
     /// The URL or an option is wrong.
     Config,
-    /// The driver refused: parameters that do not match, a value that does not convert, a packet too large.
+    /// The driver refused: parameters that do not match, a value that does not convert, a statement larger than `max_allowed_packet`.
+    /// Also: the caller's handler for `LOCAL INFILE` failed.
     Driver,
     /// Everything else; the code tells more.
     Other,

@@ -4,6 +4,7 @@ pub(crate) mod classify;
 pub(crate) mod constraint;
 pub(crate) mod kind;
 pub(crate) mod redact;
+mod text;
 
 use std::{fmt, io};
 
@@ -95,9 +96,14 @@ impl Error {
                 });
                 this
             }
-            // The driver keeps the row or value that did not convert out of its message.
-            error => Self::carried_by(error).cloned().unwrap_or_else(|| Self::new(kind, error.to_string()).transient(transient)),
+            error => Self::carried_by(error).cloned().unwrap_or_else(|| Self::new(kind, text::of_driver(error)).transient(transient)),
         }
+    }
+
+    /// An error of the caller's own handler for `LOCAL INFILE`, in the handler's words.
+    pub(crate) fn of_infile_handler(error: &mysql::Error) -> Self {
+        let said = classify::io_error(error).map_or_else(|| error.to_string(), io::Error::to_string);
+        Self::new(ErrorKind::Driver, format!("the LOCAL INFILE handler failed: {said}"))
     }
 
     /// This crate's own error, where the driver's stands for it.
@@ -229,7 +235,8 @@ impl Error {
         self.0.history.as_slice()
     }
 
-    /// Whether the connection was lost while COMMIT was under way, so that the work may or may not be in the database.
+    /// Whether the connection was lost while COMMIT was under way, or the reply to it does not tell, so that the work may or may not be
+    /// in the database.
     #[must_use]
     pub fn is_commit_unknown(&self) -> bool {
         self.0.kind == ErrorKind::CommitUnknown
@@ -241,7 +248,7 @@ impl Error {
         self.0.constraint.as_ref()
     }
 
-    /// Why the ROLLBACK that followed this error failed, if it did. The work is undone all the same: the connection was closed.
+    /// Why the ROLLBACK that followed this error failed, if it did. The work is undone anyway: the connection was closed.
     #[must_use]
     pub fn rollback_failure(&self) -> Option<&Error> {
         self.0.rollback.as_ref()
@@ -250,7 +257,10 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(describe(self.0.kind))?;
+        f.write_str(text::describe(self.0.kind))?;
+        if self.is_commit_unknown() {
+            f.write_str(if self.0.server.is_some() { ": the reply to COMMIT does not tell" } else { ": the reply to COMMIT was lost" })?;
+        }
         if !self.0.message.is_empty() {
             write!(f, ": {}", self.0.message)?;
         }
@@ -295,42 +305,6 @@ impl From<mysql::Error> for Error {
 impl From<Error> for mysql::Error {
     fn from(error: Error) -> Self {
         mysql::Error::IoError(io::Error::other(error))
-    }
-}
-
-fn describe(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::ConnectionLost => "the connection to the server was lost",
-        ErrorKind::ConnectFailed => "no connection to the server could be made",
-        ErrorKind::AccessDenied => "the server denied access",
-        ErrorKind::UnknownDatabase => "there is no such database",
-        ErrorKind::Unavailable => "the server cannot serve now",
-        ErrorKind::ReadOnlyServer => "the server is read-only",
-        ErrorKind::CommitUnknown => "the connection was lost during COMMIT, which may or may not have been executed",
-        ErrorKind::Deadlock => "the transaction was in conflict with another one and was rolled back",
-        ErrorKind::LockWaitTimeout => "the wait for a lock held by another transaction took too long",
-        ErrorKind::StatementTimeout => "the statement took longer than the server allows",
-        ErrorKind::Interrupted => "the statement was interrupted",
-        ErrorKind::UniqueViolation => "a unique key has this value already",
-        ErrorKind::ForeignKeyParentMissing => "the row that is referred to does not exist",
-        ErrorKind::ForeignKeyChildExists => "other rows refer to this row",
-        ErrorKind::NotNullViolation => "a column that must have a value has none",
-        ErrorKind::CheckViolation => "a check constraint was violated",
-        ErrorKind::DataTooLong => "a value is too long for its column",
-        ErrorKind::UnknownColumn => "there is no such column",
-        ErrorKind::UnknownTable => "there is no such table",
-        ErrorKind::Syntax => "the server does not understand the statement",
-        ErrorKind::AlreadyInTransaction => "the connection is in a transaction already",
-        ErrorKind::RollbackOnly => "the transaction could only be rolled back",
-        ErrorKind::ImplicitCommit => "part of the transaction was committed before its end",
-        ErrorKind::LockTimeout => "the wait for the database's lock took too long",
-        ErrorKind::RetryRequested => "another attempt was requested",
-        ErrorKind::PoolTimeout => "no connection of the pool became free in time",
-        ErrorKind::DeadlineExceeded => "the deadline of the call passed",
-        ErrorKind::IdempotencyKeyReused => "the idempotency key was already used for another call",
-        ErrorKind::Config => "the settings cannot be used",
-        ErrorKind::Driver => "the driver refused",
-        ErrorKind::Other => "the server reported an error",
     }
 }
 
@@ -394,6 +368,39 @@ mod tests {
         for shown in [format!("{error}"), format!("{error:?}"), format!("{error:#?}")] {
             assert!(!shown.contains("hunter2"), "{shown}");
             assert!(shown.contains("email"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_said_in_the_words_of_the_field() {
+        let io = |kind, text: &str| mysql::Error::CodecError(io::Error::new(kind, text.to_owned()).into());
+        let timeout = || io(io::ErrorKind::WouldBlock, "Resource temporarily unavailable (os error 11)");
+        let unknown = |error: &mysql::Error| Error::classified(error, ErrorKind::CommitUnknown, false);
+        #[rustfmt::skip]
+        let table = [
+            (Error::from(server(1062, "Duplicate entry 'a' for key 'k'")),
+             "duplicate key: Duplicate entry '<redacted>' for key 'k' (server error 1062, SQLSTATE HY000)"),
+            (Error::from(server(1064, "You have an error near 'FORM' at line 1")),
+             "SQL syntax error: You have an error near 'FORM' at line 1 (server error 1064, SQLSTATE HY000)"),
+            (Error::from(mysql::Error::server_disconnected()), "connection to the server lost: server disconnected"),
+            (Error::from(io(io::ErrorKind::ConnectionReset, "Connection reset by peer (os error 104)")),
+             "connection to the server lost: Connection reset by peer (os error 104)"),
+            (Error::from(timeout()), "connection to the server lost: no reply within the read timeout"),
+            (unknown(&timeout()),
+             "the transaction may or may not have been committed: the reply to COMMIT was lost: no reply within the read timeout"),
+            (unknown(&timeout()).hint("the ledger could not be read"),
+             "the transaction may or may not have been committed: the reply to COMMIT was lost: the ledger could not be read"),
+            (unknown(&server(1180, "Got error 6 during COMMIT")),
+             "the transaction may or may not have been committed: the reply to COMMIT does not tell: Got error 6 during COMMIT \
+              (server error 1180, SQLSTATE HY000)"),
+            (Error::of_infile_handler(&mysql::Error::IoError(io::Error::new(io::ErrorKind::NotFound, "no such report"))),
+             "driver error: the LOCAL INFILE handler failed: no such report"),
+            (Error::from(mysql::Error::FromValueError(mysql::Value::from(7))),
+             "driver error: an integer does not convert to the requested type"),
+            (Error::new(ErrorKind::Config, "the URL has no host"), "invalid configuration: the URL has no host"),
+        ];
+        for (error, text) in table {
+            assert_eq!(error.to_string(), text);
         }
     }
 

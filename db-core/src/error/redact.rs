@@ -1,4 +1,4 @@
-//! What may be shown of a server's error message, without the values a caller put into its parameters?
+//! Redaction: a server's error message without the values that a caller put into its parameters.
 //!
 //! Names of keys, tables and columns stay, values go. Which messages carry values was read from the message lists of
 //! MariaDB 10.11 and MySQL 9.7 (MariaDB's marks them: `%T`), so a code of theirs that is not named here keeps its text, and
@@ -53,13 +53,17 @@ fn values(code: u16) -> Values {
         // constants in definitions of columns and partitions.
         1291 | 1298 | 1300 | 1367 | 1470 | 1525 | 1649 | 1690 | 1912 | 1916..=1918 | 1977 | 1978 => Quoted,
         // Names of GET_LOCK; options and arguments of other functions.
-        3057 | 3131 | 4163 | 3148 | 3558..=3563 | 3676 | 3854 | 4095 | 4096 | 4133 => Quoted,
+        3057 | 3131 | 4163 | 3148 | 3558..=3564 | 3676 | 3854 | 3935 | 3936 | 3938 | 4095 | 4096 | 4133 => Quoted,
+        // Values assigned to system variables: character set, collation, storage engine, GTID, format of EXPLAIN, log services.
+        // The SQLSTATE of a SIGNAL; ALGORITHM and LOCK of an ALTER.
+        1115 | 1273 | 1286 | 1407 | 1772 | 1774 | 1791 | 1800 | 1801 | 3701 => Quoted,
         // 1105 is the catch-all of Vitess and of ExtractValue ("XPATH syntax error: '…'"), 1815 another; the others are
         // codes Vitess gives its own text.
         1041 | 1105 | 1203 | 1235 | 1815 | 3143 => PerhapsQuoted,
         // 1526: "Table has no partition for value 7". 1429 to 1434, 1477: a federated table's connection string, which holds
-        // a password. 1676, 4058: the statement. 6491: a JSON view's row, in parentheses.
-        1429..=1434 | 1477 | 1526 | 1676 | 4058 | 6491 => Everywhere,
+        // a password. 1676, 4058: the statement. 1767, 1790: the GTID assigned; 3136: version tokens. 6491: a JSON view's row, in
+        // parentheses.
+        1429..=1434 | 1477 | 1526 | 1676 | 1767 | 1790 | 3136 | 4058 | 6491 => Everywhere,
         // Coordinates and reference systems passed to spatial functions.
         3033 | 3548 | 3616 | 3617 | 3643 | 3726 | 3731 | 3732 => Number,
         5000.. => PerhapsQuoted,

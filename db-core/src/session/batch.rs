@@ -105,9 +105,8 @@ impl Session {
         }
         let Self { link: Some(link), state, .. } = self else { return Err(closed().into()) };
         // The reply is a single packet: there is no rest for the driver to lose an error in.
-        let sent = admit(link, state, kind, false)
-            .and_then(|()| link.conn_mut())
-            .and_then(|conn| caught(|| conn.exec_batch(statement, group)));
+        let sent =
+            admit(link, state, kind, false).and_then(|()| link.conn_mut()).and_then(|conn| caught(|| conn.exec_batch(statement, group)));
         sent.map_err(|error| self.state.met(error))?;
         self.notice_session_change();
         Ok(())

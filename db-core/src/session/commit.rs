@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::connection::{COMMIT, Link, NO_AUTOCOMMIT, PacketError, ROLLBACK};
 use crate::error::classify::{self, CommitVerdict};
-use crate::retry::attempts;
 use crate::ledger::{Evidence, Lost, Resolution};
+use crate::retry::attempts;
 use crate::session::{Session, sentinel, unread};
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
@@ -185,7 +185,7 @@ impl Session {
     /// What COMMIT's failure means, once all has been done to find out. `Ok`: it was executed after all.
     fn commit_failed(&mut self, failed: PacketError, commit: usize, target: Option<u64>) -> Result<()> {
         let stopped_before = failed.executed < commit && failed.is_refusal();
-        let PacketError { sent, error, .. } = failed;
+        let PacketError { executed, sent, error } = failed;
         let verdict = classify::statement(&error);
         if let Some(target) = target.filter(|_| stopped_before && classify::is_overflow(&error)) {
             return self.swap_refused(target, &error);
@@ -197,7 +197,7 @@ impl Session {
             self.state.abort(cause.clone());
             return Err(cause.and_rollback(self.roll_back()));
         }
-        let definite = match classify::commit(&error) {
+        let definite = match classify::commit(&error, executed == 0) {
             CommitVerdict::NotCommitted(verdict) => Some(verdict),
             // Certification may come after the writes were sent to the group: where it can be looked up, it is.
             CommitVerdict::Certified(verdict) if target.is_none() => Some(verdict),

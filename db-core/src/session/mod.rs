@@ -284,7 +284,7 @@ impl Session {
             Ok(result) => return Ok((result, state)),
             Err(error) => error,
         };
-        if !first || state.may_have_committed() || !went_with_its_session(&error) {
+        if !first || state.may_have_committed() || state.is_of_infile_handler(&error) || !went_with_its_session(&error) {
             return Err(state.met(error));
         }
         faulted.get_or_insert_with(Instant::now);

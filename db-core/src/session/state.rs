@@ -191,6 +191,11 @@ impl State {
         self.current.kind.is_some_and(|kind| kind.local_infile)
     }
 
+    /// Whether the caller's own handler made this error.
+    pub(super) fn is_of_infile_handler(&self, error: &mysql::Error) -> bool {
+        self.reads_local_file() && classify::is_of_infile_handler(error)
+    }
+
     /// A statement is about to be sent.
     pub(super) fn sending(&mut self, kind: StatementKind, raw: bool) {
         self.current.kind = Some(kind);
@@ -201,11 +206,18 @@ impl State {
 
     /// Keeps what an error says about the transaction. One that is met once something may have been committed does not invite its
     /// reader to try again.
-    pub(crate) fn met(&mut self, error: mysql::Error) -> mysql::Error {
+    pub(crate) fn met(&mut self, mut error: mysql::Error) -> mysql::Error {
         if self.may_have_committed() {
             attempts::mark_errors_spent();
         }
-        self.note(&error);
+        if self.is_of_infile_handler(&error) {
+            // The server waits for the rest of the file.
+            let cause = Error::of_infile_handler(&error);
+            self.lose(cause.clone());
+            error = cause.into();
+        } else {
+            self.note(&error);
+        }
         error
     }
 

@@ -24,6 +24,8 @@ const DEADLOCK: &str = "Deadlock found when trying to get lock; try restarting t
 const LOCK_WAIT: &str = "Lock wait timeout exceeded; try restarting transaction";
 const GR_CONFLICT: &str = "Got error 149 - 'Lock deadlock; Retry transaction' during COMMIT";
 const GALERA_LOST: &str = r#"Got error 6 "No such device or address" during COMMIT"#;
+const FRAGMENT: &str = "Error while appending streaming replication fragment(provider status: Not connected to Primary Component)";
+const MAX_ROWS: &str = "wsrep_max_ws_rows exceeded";
 const READ_ONLY: &str = "The MariaDB server is running with the --read-only option so it cannot execute this statement";
 const SUPER_READ_ONLY: &str = "The MySQL server is running with the --super-read-only option so it cannot execute this statement";
 const FILE_PRIV: &str = "The MySQL server is running with the --secure-file-priv option so it cannot execute this statement";
@@ -53,23 +55,24 @@ fn a_statements_error_says_what_is_left_of_the_transaction() {
     #[rustfmt::skip]
     let table: &[(u16, &str, ErrorKind, After, bool)] = &[
         // Conflicts and locks.
-        (1213, DEADLOCK,                                            Deadlock,          Aborted,AGAIN),
-        (1205, LOCK_WAIT,                                           LockWaitTimeout,   Aborted,AGAIN),
+        (1213, DEADLOCK,                                            Deadlock,          Aborted, AGAIN),
+        (1205, LOCK_WAIT,                                           LockWaitTimeout,   Aborted, AGAIN),
         (3572, "Statement aborted because lock(s) could not be acquired immediately and NOWAIT is set.",
-                                                                    LockWaitTimeout,   Aborted,AGAIN),
+                                                                    LockWaitTimeout,   Aborted, AGAIN),
         (1689, "Wait on a lock was aborted due to a pending exclusive lock",
-                                                                    LockWaitTimeout,   Aborted,AGAIN),
-        (3058, "Deadlock found when trying to get user-level lock", Deadlock,          Aborted,AGAIN),
+                                                                    LockWaitTimeout,   Aborted, AGAIN),
+        (3058, "Deadlock found when trying to get user-level lock", Deadlock,          Aborted, AGAIN),
         (1020, "Record has changed since last read in table 't'; try restarting transaction",
-                                                                    Deadlock,          Aborted,AGAIN),
+                                                                    Deadlock,          Aborted, AGAIN),
         (1412, "Table definition has changed, please retry transaction",
-                                                                    Deadlock,          Aborted,AGAIN),
+                                                                    Deadlock,          Aborted, AGAIN),
         (3101, "Plugin instructed the server to rollback the current transaction.",
-                                                                    Deadlock,          Aborted,AGAIN),
-        (1180, GR_CONFLICT,                                         Deadlock,          Aborted,AGAIN),
+                                                                    Deadlock,          Aborted, AGAIN),
+        (1180, GR_CONFLICT,                                         Deadlock,          Aborted, AGAIN),
         (1180, GALERA_LOST,                                         Unavailable,       Dead,   AGAIN),
+        (1180, MAX_ROWS,                                            Other,             Aborted, NEVER),
         (1206, "The total number of locks exceeds the lock table size",
-                                                                    Other,             Aborted,NEVER),
+                                                                    Other,             Aborted, NEVER),
         // Killed, or over a limit of time.
         (1317, "Query execution was interrupted",                   Interrupted,       Intact, NEVER),
         (1969, "Query execution was interrupted (max_statement_time exceeded)",
@@ -196,6 +199,7 @@ fn a_statements_error_says_what_is_left_of_the_transaction() {
         (1242, "Subquery returns more than 1 row",                  Other,             Intact, NEVER),
         (1243, "Unknown prepared statement handler (7) given to mysqld_stmt_execute",
                                                                     Other,             Intact, NEVER),
+        (1615, "Prepared statement needs to be re-prepared",        Other,             Intact, AGAIN),
         (1305, "SAVEPOINT s does not exist",                        Other,             Intact, NEVER),
         (1461, "Can't create more than max_prepared_stmt_count statements",
                                                                     Other,             Intact, NEVER),
@@ -221,64 +225,64 @@ fn a_statements_error_says_what_is_left_of_the_transaction() {
                                                                     Other,             Intact, NEVER),
         (1400, "XAER_OUTSIDE: Some work is done outside global transaction",
                                                                     Other,             Intact, NEVER),
-        (1402, "XA_RBROLLBACK: Transaction branch was rolled back", Other,             Aborted,NEVER),
+        (1402, "XA_RBROLLBACK: Transaction branch was rolled back", Other,             Aborted, NEVER),
         (1613, "XA_RBTIMEOUT: Transaction branch was rolled back: took too long",
-                                                                    Other,             Aborted,NEVER),
+                                                                    Other,             Aborted, NEVER),
         (1614, "XA_RBDEADLOCK: Transaction branch was rolled back: deadlock was detected",
-                                                                    Other,             Aborted,NEVER),
+                                                                    Other,             Aborted, NEVER),
         (1622, "Storage engine x does not support rollback for this statement. Transaction rolled back and must be restarted",
-                                                                    Other,             Aborted,NEVER),
+                                                                    Other,             Aborted, NEVER),
         // The catch-all, and Vitess.
-        (1105, WRITESET,                                            Other,             Aborted,NEVER),
-        (1105, "Unknown error",                                     Other,             Aborted,NEVER),
-        (1105, "something of TiKV [try again later]",               Deadlock,          Aborted,AGAIN),
+        (1105, WRITESET,                                            Other,             Aborted, NEVER),
+        (1105, "Unknown error",                                     Other,             Aborted, NEVER),
+        (1105, "something of TiKV [try again later]",               Deadlock,          Aborted, AGAIN),
         (1105, VITESS_1062,                                         UniqueViolation,   Intact, NEVER),
-        (1105, VITESS_1205,                                         LockWaitTimeout,   Aborted,AGAIN),
+        (1105, VITESS_1205,                                         LockWaitTimeout,   Aborted, AGAIN),
         (1105, VITESS_LOST,                                         ConnectionLost,    Dead,   AGAIN),
-        (1105, VITESS_AGED,                                         StatementTimeout,  Aborted,NEVER),
-        (1105, VITESS_GONE,                                         Unavailable,       Aborted,AGAIN),
+        (1105, VITESS_AGED,                                         StatementTimeout,  Aborted, NEVER),
+        (1105, VITESS_GONE,                                         Unavailable,       Aborted, AGAIN),
         (1105, VITESS_AWAY,                                         Unavailable,       Dead,   AGAIN),
-        (1105, VITESS_INTERNAL,                                     Other,             Aborted,NEVER),
-        (1317, VITESS_AGED,                                         StatementTimeout,  Aborted,NEVER),
-        (1317, VITESS_DEADLINE,                                     StatementTimeout,  Aborted,NEVER),
-        (1317, VITESS_CANCELED,                                     Interrupted,       Aborted,NEVER),
-        (1203, VITESS_POOL,                                         Unavailable,       Aborted,AGAIN),
-        (1041, VITESS_POOL,                                         Unavailable,       Aborted,AGAIN),
-        (1153, VITESS_ROWS,                                         Unavailable,       Aborted,NEVER),
+        (1105, VITESS_INTERNAL,                                     Other,             Aborted, NEVER),
+        (1317, VITESS_AGED,                                         StatementTimeout,  Aborted, NEVER),
+        (1317, VITESS_DEADLINE,                                     StatementTimeout,  Aborted, NEVER),
+        (1317, VITESS_CANCELED,                                     Interrupted,       Aborted, NEVER),
+        (1203, VITESS_POOL,                                         Unavailable,       Aborted, AGAIN),
+        (1041, VITESS_POOL,                                         Unavailable,       Aborted, AGAIN),
+        (1153, VITESS_ROWS,                                         Unavailable,       Aborted, NEVER),
         (1235, "vttablet: rpc error: code = Unimplemented desc = no",
-                                                                    Other,             Aborted,NEVER),
+                                                                    Other,             Aborted, NEVER),
         (1235, "This version of MariaDB doesn't yet support 'x'",   Other,             Intact, NEVER),
-        (1815, VITESS_INTERNAL,                                     Other,             Aborted,NEVER),
-        (1815, "Internal error: x",                                 Other,             Aborted,NEVER),
+        (1815, VITESS_INTERNAL,                                     Other,             Aborted, NEVER),
+        (1815, "Internal error: x",                                 Other,             Aborted, NEVER),
         // TiDB, and ProxySQL's use of the same numbers.
-        (8002, "can not retry select for update statement",         Deadlock,          Aborted,AGAIN),
-        (8005, "Write Conflict, txnStartTS is stale",               Deadlock,          Aborted,AGAIN),
-        (8022, "Error: KV error safe to retry",                     Deadlock,          Aborted,AGAIN),
-        (8028, "Information schema is changed",                     Deadlock,          Aborted,AGAIN),
-        (9007, "Write conflict, txnStartTS=1",                      Deadlock,          Aborted,AGAIN),
+        (8002, "can not retry select for update statement",         Deadlock,          Aborted, AGAIN),
+        (8005, "Write Conflict, txnStartTS is stale",               Deadlock,          Aborted, AGAIN),
+        (8022, "Error: KV error safe to retry",                     Deadlock,          Aborted, AGAIN),
+        (8028, "Information schema is changed",                     Deadlock,          Aborted, AGAIN),
+        (9007, "Write conflict, txnStartTS=1",                      Deadlock,          Aborted, AGAIN),
         (8147, "LazyUniquenessCheckFailure: [kv:1062]Duplicate entry",
-                                                                    Other,             Aborted,NEVER),
-        (8229, "TTL manager has timed out",                         Other,             Aborted,NEVER),
-        (8004, "Transaction is too large",                          Other,             Aborted,NEVER),
-        (8025, "entry too large",                                   Other,             Aborted,NEVER),
-        (9500, "entry too large",                                   Other,             Aborted,NEVER),
+                                                                    Other,             Aborted, NEVER),
+        (8229, "TTL manager has timed out",                         Other,             Aborted, NEVER),
+        (8004, "Transaction is too large",                          Other,             Aborted, NEVER),
+        (8025, "entry too large",                                   Other,             Aborted, NEVER),
+        (9500, "entry too large",                                   Other,             Aborted, NEVER),
         (8130, "client has multi-statement capability disabled",    Other,             Intact, NEVER),
-        (9001, "PD server timeout",                                 Unavailable,       Aborted,AGAIN),
+        (9001, "PD server timeout",                                 Unavailable,       Aborted, AGAIN),
         (9001, PROXYSQL_9001,                                       Unavailable,       Dead,   AGAIN),
-        (9002, "TiKV server timeout",                               Unavailable,       Aborted,AGAIN),
-        (9003, "TiKV server is busy",                               Unavailable,       Aborted,AGAIN),
-        (9004, "Resolve lock timeout",                              Unavailable,       Aborted,AGAIN),
-        (9005, "Region is unavailable",                             Unavailable,       Aborted,AGAIN),
-        (9006, "GC life time is shorter than transaction duration", Other,             Aborted,NEVER),
+        (9002, "TiKV server timeout",                               Unavailable,       Aborted, AGAIN),
+        (9003, "TiKV server is busy",                               Unavailable,       Aborted, AGAIN),
+        (9004, "Resolve lock timeout",                              Unavailable,       Aborted, AGAIN),
+        (9005, "Region is unavailable",                             Unavailable,       Aborted, AGAIN),
+        (9006, "GC life time is shorter than transaction duration", Other,             Aborted, NEVER),
         (9006, "ProxySQL Error: connection is locked to hostgroup 1 but trying to reach hostgroup 2",
-                                                                    Other,             Aborted,NEVER),
-        (9005, "ProxySQL Error: a code TiDB has too",               Other,             Aborted,NEVER),
+                                                                    Other,             Aborted, NEVER),
+        (9005, "ProxySQL Error: a code TiDB has too",               Other,             Aborted, NEVER),
         // Not known here.
         (5999, "a code of a later server",                          Other,             Intact, NEVER),
-        (8500, "a code of another server",                          Other,             Aborted,NEVER),
+        (8500, "a code of another server",                          Other,             Aborted, NEVER),
     ];
     for &(code, message, kind, after, transient) in table {
-        let expected = Verdict { kind, after, transient, refused: matches!(code, 1064 | 1149) };
+        let expected = Verdict { kind, after, transient, refused: matches!(code, 1064 | 1149 | 1243 | 1615 | 8130) };
         assert_eq!(super::statement(&server(code, message)), expected, "{code}: {message}");
     }
 }
@@ -287,38 +291,40 @@ fn a_statements_error_says_what_is_left_of_the_transaction() {
 fn an_error_at_commit_means_not_committed_only_where_that_is_known() {
     #[rustfmt::skip]
     let definite: &[(u16, &str, ErrorKind, After, bool)] = &[
-        (1213, DEADLOCK,                                            Deadlock,          Aborted,AGAIN),
-        (1205, LOCK_WAIT,                                           LockWaitTimeout,   Aborted,AGAIN),
+        (1213, DEADLOCK,                                            Deadlock,          Aborted, AGAIN),
+        (1205, LOCK_WAIT,                                           LockWaitTimeout,   Aborted, AGAIN),
         (1290, READ_ONLY,                                           ReadOnlyServer,    Dead,   AGAIN),
         (1290, SUPER_READ_ONLY,                                     ReadOnlyServer,    Dead,   AGAIN),
-        (1290, FILE_PRIV,                                           Other,             Aborted,NEVER),
-        (1317, "Query execution was interrupted",                   Interrupted,       Aborted,NEVER),
+        (1290, FILE_PRIV,                                           Other,             Aborted, NEVER),
+        (1317, "Query execution was interrupted",                   Interrupted,       Aborted, NEVER),
         (1969, "Query execution was interrupted (max_statement_time exceeded)",
-                                                                    StatementTimeout,  Aborted,NEVER),
+                                                                    StatementTimeout,  Aborted, NEVER),
         (3101, "Plugin instructed the server to rollback the current transaction.",
-                                                                    Deadlock,          Aborted,AGAIN),
+                                                                    Deadlock,          Aborted, AGAIN),
         (3100, HOOK,                                                Unavailable,       Dead,   AGAIN),
-        (1105, WRITESET,                                            Other,             Aborted,NEVER),
-        (1180, GR_CONFLICT,                                         Deadlock,          Aborted,AGAIN),
+        (1105, WRITESET,                                            Other,             Aborted, NEVER),
+        (1180, GR_CONFLICT,                                         Deadlock,          Aborted, AGAIN),
         (1047, WSREP,                                               Unavailable,       Dead,   AGAIN),
         (1226, PER_HOUR,                                            Unavailable,       Dead,   NEVER),
-        (8002, "can not retry select for update statement",         Deadlock,          Aborted,AGAIN),
-        (8004, "Transaction is too large",                          Other,             Aborted,NEVER),
-        (8005, "Write Conflict, txnStartTS is stale",               Deadlock,          Aborted,AGAIN),
-        (8022, "Error: KV error safe to retry",                     Deadlock,          Aborted,AGAIN),
-        (8025, "entry too large",                                   Other,             Aborted,NEVER),
-        (8028, "Information schema is changed",                     Deadlock,          Aborted,AGAIN),
-        (9007, "Write conflict, txnStartTS=1",                      Deadlock,          Aborted,AGAIN),
-        (9500, "entry too large",                                   Other,             Aborted,NEVER),
+        (8002, "can not retry select for update statement",         Deadlock,          Aborted, AGAIN),
+        (8004, "Transaction is too large",                          Other,             Aborted, NEVER),
+        (8005, "Write Conflict, txnStartTS is stale",               Deadlock,          Aborted, AGAIN),
+        (8022, "Error: KV error safe to retry",                     Deadlock,          Aborted, AGAIN),
+        (8025, "entry too large",                                   Other,             Aborted, NEVER),
+        (8028, "Information schema is changed",                     Deadlock,          Aborted, AGAIN),
+        (9007, "Write conflict, txnStartTS=1",                      Deadlock,          Aborted, AGAIN),
+        (9500, "entry too large",                                   Other,             Aborted, NEVER),
     ];
     for &(code, message, kind, after, transient) in definite {
         let verdict = Verdict { kind, after, transient, refused: false };
         let expected = if matches!(code, 3100 | 3101) { CommitVerdict::Certified(verdict) } else { CommitVerdict::NotCommitted(verdict) };
-        assert_eq!(super::commit(&server(code, message)), expected, "{code}: {message}");
+        assert_eq!(super::commit(&server(code, message), true), expected, "{code}: {message}");
     }
 
     let unknown: &[(u16, &str)] = &[
         (1180, GALERA_LOST),
+        (1180, FRAGMENT),
+        (1180, MAX_ROWS),
         (1180, r#"Got error 149 "Lock deadlock; Retry transaction" during COMMIT"#),
         (1053, "Server shutdown in progress"),
         (1927, "Connection was killed"),
@@ -346,7 +352,7 @@ fn an_error_at_commit_means_not_committed_only_where_that_is_known() {
         (8500, "a code of another server"),
     ];
     for &(code, message) in unknown {
-        assert_eq!(super::commit(&server(code, message)), CommitVerdict::Unknown, "{code}: {message}");
+        assert_eq!(super::commit(&server(code, message), true), CommitVerdict::Unknown, "{code}: {message}");
     }
 }
 
@@ -416,7 +422,7 @@ fn a_refused_connection_says_whether_to_try_again() {
 }
 
 /// The driver's packet errors cannot be named, so a server that talks nonsense has to make one.
-fn conn_error(greeting: [u8; 4]) -> Error {
+fn conn_error<const N: usize>(greeting: [u8; N]) -> Error {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("its number").port();
     let server = std::thread::spawn(move || listener.accept()?.0.write_all(&greeting));
@@ -438,7 +444,7 @@ fn a_broken_connection_is_never_used_again() {
         ("read_timeout", Error::CodecError(io_error(WouldBlock).into())),
         ("keepalive", Error::CodecError(io_error(TimedOut).into())),
         ("cut in a packet", Error::CodecError(io::Error::other("bytes remaining on stream").into())),
-        ("out of sync", conn_error([1, 0, 0, 7])),
+        ("out of sync", conn_error([1, 0, 0, 7, 0xff])),
         ("PacketOutOfSync", DriverError::PacketOutOfSync.into()),
         ("UnexpectedPacket", DriverError::UnexpectedPacket.into()),
         ("SetupError", DriverError::SetupError.into()),
@@ -447,7 +453,39 @@ fn a_broken_connection_is_never_used_again() {
     for (name, error) in broken {
         let expected = Verdict { kind: ConnectionLost, after: Dead, transient: true, refused: false };
         assert_eq!(super::statement(&error), expected, "{name}: {error}");
-        assert_eq!(super::commit(&error), CommitVerdict::Unknown, "{name}: {error}");
+        assert_eq!(super::commit(&error, false), CommitVerdict::Unknown, "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_packet_out_of_turn_in_place_of_the_first_reply_to_commit_is_a_certain_no() {
+    let verdict = Verdict { kind: ConnectionLost, after: Dead, transient: true, refused: false };
+    let out_of_sync = conn_error([1, 0, 0, 7, 0xff]);
+    assert_eq!(super::commit(&out_of_sync, true), CommitVerdict::NotCommitted(verdict));
+    assert_eq!(super::commit(&out_of_sync, false), CommitVerdict::Unknown, "it may be the rest of an earlier reply");
+    let unknown = [Error::server_disconnected(), Error::CodecError(io_error(io::ErrorKind::WouldBlock).into())];
+    for error in unknown {
+        assert_eq!(super::commit(&error, true), CommitVerdict::Unknown, "{error}");
+    }
+}
+
+#[test]
+fn the_handler_for_local_infile_is_told_from_the_connection() {
+    let handlers = [io_error(io::ErrorKind::NotFound), io_error(io::ErrorKind::BrokenPipe), io::Error::from_raw_os_error(13)];
+    for error in handlers {
+        assert!(super::is_of_infile_handler(&Error::IoError(error)));
+    }
+    let written_to = io::Error::other(Error::CodecError(io_error(io::ErrorKind::ConnectionReset).into()));
+    let own = Error::from(crate::Error::new(Deadlock, ""));
+    let connections = [
+        Error::server_disconnected(),
+        Error::IoError(written_to),
+        own,
+        Error::CodecError(io_error(io::ErrorKind::NotFound).into()),
+        server(1148, "The used command is not allowed"),
+    ];
+    for error in connections {
+        assert!(!super::is_of_infile_handler(&error), "{error}");
     }
 }
 
@@ -457,7 +495,7 @@ fn a_packet_over_the_clients_limit_is_as_large_the_next_time() {
     for error in [conn_error(header_of_16_mb), DriverError::PacketTooLarge.into()] {
         let expected = Verdict { kind: Driver, after: Dead, transient: false, refused: false };
         assert_eq!(super::statement(&error), expected, "{error}");
-        assert_eq!(super::commit(&error), CommitVerdict::Unknown, "{error}");
+        assert_eq!(super::commit(&error, true), CommitVerdict::Unknown, "{error}");
     }
     let expected = ConnectVerdict { kind: ConnectFailed, transient: false };
     assert_eq!(super::connect(&conn_error(header_of_16_mb)), expected);
@@ -473,7 +511,7 @@ fn what_the_driver_refuses_leaves_the_transaction_alone() {
         ("Url", Error::UrlError(mysql::UrlError::BadUrl), Config),
     ];
     for (name, error, kind) in refused {
-        let expected = Verdict { kind, after: Intact, transient: false, refused: false };
+        let expected = Verdict { kind, after: Intact, transient: false, refused: name != "FromValue" };
         assert_eq!(super::statement(&error), expected, "{name}");
     }
 }
@@ -501,7 +539,7 @@ fn an_attempt_to_connect_is_repeated_while_the_server_may_come_back() {
         ("no file of CAs",        Error::IoError(io_error(io::ErrorKind::NotFound)),                  ConnectFailed, NEVER),
         ("CAs for others' eyes",  Error::IoError(io_error(io::ErrorKind::PermissionDenied)),          ConnectFailed, NEVER),
         ("silent in handshake",   Error::CodecError(io_error(io::ErrorKind::WouldBlock).into()),      ConnectFailed, AGAIN),
-        ("out of sync",           conn_error([1, 0, 0, 7]),                      ConnectFailed, AGAIN),
+        ("out of sync",           conn_error([1, 0, 0, 7, 0xff]),                      ConnectFailed, AGAIN),
         ("PacketOutOfSync",       DriverError::PacketOutOfSync.into(),           ConnectFailed, AGAIN),
         ("decoy plugin",          auth_plugin("sha256_password"),                AccessDenied,  NEVER),
         ("foreign plugin",        auth_plugin("client_ed25519"),                 Driver,        NEVER),
@@ -540,7 +578,7 @@ proptest! {
         let error = server(code, &message);
         super::statement(&error);
         super::connect(&error);
-        if let CommitVerdict::NotCommitted(verdict) = super::commit(&error) {
+        if let CommitVerdict::NotCommitted(verdict) = super::commit(&error, true) {
             prop_assert!(verdict.after >= Aborted);
         }
     }

@@ -55,6 +55,23 @@ fn names_stay_and_values_go() {
         (3854, "Cannot convert string 'secret' from utf8mb4 to binary",         "Cannot convert string '<redacted>' from utf8mb4 to binary"),
         (1432, "Can't create federated table. The data source connection string 'mysql://u:secret@h' is not in the correct format",
                "<redacted>"),
+        // Values assigned to system variables.
+        (1115, "Unknown character set: 'secret'",                               "Unknown character set: '<redacted>'"),
+        (1273, "Unknown collation: 'secret'",                                   "Unknown collation: '<redacted>'"),
+        (1286, "Unknown storage engine 'secret'",                               "Unknown storage engine '<redacted>'"),
+        (1407, "Bad SQLSTATE: 'secret'",                                        "Bad SQLSTATE: '<redacted>'"),
+        (1767, "The system variable @@SESSION.GTID_NEXT has the value secret, which is not listed in @@SESSION.GTID_NEXT_LIST.",
+               "<redacted>"),
+        (1772, "Malformed GTID set specification 'secret'.",                    "Malformed GTID set specification '<redacted>'."),
+        (1774, "Malformed GTID specification 'secret'.",                        "Malformed GTID specification '<redacted>'."),
+        (1790, "GTID_NEXT cannot be changed by a client that owns a GTID. The client owns secret.", "<redacted>"),
+        (1791, "Unknown EXPLAIN format name: 'secret'",                         "Unknown EXPLAIN format name: '<redacted>'"),
+        (1800, "Unknown ALGORITHM 'secret'",                                    "Unknown ALGORITHM '<redacted>'"),
+        (1801, "Unknown LOCK type 'secret'",                                    "Unknown LOCK type '<redacted>'"),
+        (3136, "Version token mismatch for secret. Correct value secret",       "<redacted>"),
+        (3564, "Duplicate option key 'secret' in funtion 'st_geomfromtext'.",   "Duplicate option key '<redacted>'."),
+        (3701, "Value for log_error_services got confusing at or around \"secret\".", "Value for log_error_services got confusing at or around \"<redacted>\"."),
+        (3935, "Invalid character set 'secret' was specified.",                 "Invalid character set '<redacted>' was specified."),
         // The statement's text.
         (1064, "You have an error in your SQL syntax; check the manual near 'FORM t WHERE a = 'secret'' at line 1",
                "You have an error in your SQL syntax; check the manual near 'FORM<redacted>' at line 1"),
@@ -118,7 +135,17 @@ fn a_message_has_an_end() {
 }
 
 /// Each format that carries a value, as the two servers send it. `{v}` is the value.
-const FORMATS: [(u16, &str); 31] = [
+const FORMATS: [(u16, &str); 41] = [
+    (1115, "Unknown character set: '{v}'"),
+    (1273, "Unknown collation: '{v}'"),
+    (1286, "Unknown storage engine '{v}'"),
+    (1407, "Bad SQLSTATE: '{v}'"),
+    (1767, "The system variable @@SESSION.GTID_NEXT has the value {v}, which is not listed in @@SESSION.GTID_NEXT_LIST."),
+    (1772, "Malformed GTID set specification '{v}'."),
+    (1774, "Malformed GTID specification '{v}'."),
+    (1791, "Unknown EXPLAIN format name: '{v}'"),
+    (3136, "Version token mismatch for {v}. Correct value {v}"),
+    (3701, "Value for log_error_services got confusing at or around \"{v}\"."),
     (1062, "Duplicate entry '{v}' for key 'k'"),
     (1062, "Duplicate entry '{v}' for key 't.k'"),
     (1062, "Doppelter Eintrag '{v}' für Schlüssel 'k'"),
