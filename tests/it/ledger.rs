@@ -15,7 +15,7 @@ use std::{fs, thread};
 use db_core::mysql::{Conn, Opts, OptsBuilder, from_row};
 use db_core::prelude::*;
 use db_core::{Error, Result};
-use db_testkit::{Action, Fault, FaultProxy, Flavor, Injection, Point};
+use db_testkit::{Action, Cluster, Fault, FaultProxy, Flavor, Injection, Point, Topology};
 use tests::{Bank, bank, connection_of, deposit, eventually, in_a_forked_child, quick, within};
 
 /// A bank with the ledger's table.
@@ -1051,4 +1051,44 @@ fn a_session_of_another_server_is_not_killed_even_with_the_same_number_and_the_s
     });
     assert!(error.is_commit_unknown() && error.to_string().contains("missing"), "{error}");
     innocent.ping().unwrap();
+}
+
+/// A commit that another node has acknowledged is not applied here yet: the resolver's read waits for it.
+#[test]
+fn a_node_that_applies_late_is_waited_for_by_the_read_that_resolves() {
+    let galera = Flavor::from_env().unwrap() == Flavor::MariaDb;
+    let cluster = Cluster::builder(if galera { Topology::Galera } else { Topology::GroupMultiPrimary }).nodes(2).start().unwrap();
+    let mut admin = cluster.node(0).connect().unwrap();
+    admin.query_drop("CREATE TABLE test.account (id INT PRIMARY KEY, balance INT NOT NULL)").unwrap();
+    admin.query_drop("INSERT INTO test.account VALUES (1, 100)").unwrap();
+    let proxy = cluster.node(0).proxy().unwrap();
+    let url = proxy.url(&cluster.node(0).url()).unwrap();
+    Db::connect(&url).unwrap().install_ledger().unwrap();
+    let db = recording(&url);
+    cluster.settled().unwrap();
+    let change = || db.transaction(|tx| tx.query_drop("UPDATE account SET balance = balance + 1 WHERE id = 1"));
+    change().unwrap();
+    let cut = cut_commit(&proxy, &db, Point::AfterRequest, Action::Rst);
+    proxy.set_upstream(cluster.node(1).address());
+    // This node's applier stands still.
+    let mut stopped = cluster.node(1).connect().unwrap();
+    stopped.query_drop("FLUSH TABLES WITH READ LOCK").unwrap();
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            assert!(cut.wait_fired(Duration::from_secs(10)));
+            thread::sleep(Duration::from_secs(1));
+            stopped.query_drop("UNLOCK TABLES").unwrap();
+        });
+        change().unwrap();
+    });
+    cluster.settled().unwrap();
+    for node in cluster.nodes() {
+        let balance: Option<i64> = node.connect().unwrap().query_first("SELECT balance FROM test.account").unwrap();
+        assert_eq!(balance, Some(102));
+    }
+    let texts: Vec<String> = proxy.requests().into_iter().filter_map(|request| request.text).collect();
+    let waits = if galera { "wsrep_sync_wait = 3" } else { "group_replication_consistency = 'BEFORE'" };
+    assert!(texts.iter().any(|text| text.contains(waits)), "{texts:#?}");
+    let fences = texts.iter().filter(|text| text.contains("SET seq = IF") && text.contains(", 3, seq")).count();
+    assert_eq!(fences, 0, "{texts:#?}");
 }

@@ -469,6 +469,30 @@ fn a_row_of_the_ledger_that_somebody_else_touched_is_told() {
     }
 }
 
+#[test]
+fn a_server_that_lost_commits_and_one_that_reported_wrongly_are_told() {
+    let bank = bank();
+    bank.db.install_ledger().unwrap();
+    let proxy = bank.server.proxy().unwrap();
+    let builder = Db::builder(&proxy.url(&bank.server.url()).unwrap()).retry(quick()).commit_ledger(true);
+    let db = builder.resolve_timeout(Duration::from_millis(100)).connect().unwrap();
+    persistent(&db).unwrap();
+    bank.admin_query("UPDATE db_core_ledger SET seq = 0");
+    let (heard, error) = listen(|| persistent(&db).unwrap_err());
+    assert!(error.is_commit_unknown());
+    assert_eq!(heard.event("db_core.lost_commits").says(["db_core.evidence"]), (Level::ERROR, ["Moved"]));
+    let behind = heard.events("db_core.resolve_behind");
+    assert!(
+        !behind.is_empty() && behind.iter().all(|told| told.level == Level::DEBUG && told.field("db_core.delay").parse::<f64>().is_ok())
+    );
+
+    cut(&proxy, &db, "COMMIT", Point::AfterRequest, Action::Error(1213));
+    let (heard, error) = listen(|| persistent(&db).unwrap_err());
+    assert!(error.is_commit_unknown());
+    assert_eq!(heard.event("db_core.ledger_row").says(["db_core.found"]), (Level::WARN, ["earlier"]));
+    assert_eq!((heard.events("db_core.lost_commits").len(), db.stats().unknown), (0, 2));
+}
+
 /// Runs the test in a process where no other has been: some things are told once per process, or once an hour.
 fn alone(name: &str) -> bool {
     const ALONE: &str = "DB_CORE_TESTS_ALONE";

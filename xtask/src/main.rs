@@ -1,4 +1,4 @@
-//! The commands of this repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask torture`, `cargo xtask check` and
+//! The commands of this repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask torture`, `cargo xtask fuzz`, `cargo xtask check` and
 //! `cargo xtask bench`.
 //!
 //! They need a Rust toolchain and nothing else: what is missing is installed, and what cannot be installed is an error
@@ -32,6 +32,8 @@ enum Task {
     Test(Test),
     /// Break connections, sessions and the server on purpose, and check that every call ends in one of two ways.
     Torture(Torture),
+    /// Run random programs of nested calls, statements and faults against a reference model.
+    Fuzz(Fuzz),
     /// Check what the tests do not: every combination of features, the dependencies, the packages.
     Check,
     /// Measure the library beside what would be used in its place, and write the report and the README's figures.
@@ -78,6 +80,28 @@ struct Torture {
     /// How many operations are under way at the same time.
     #[arg(long)]
     threads: Option<u16>,
+}
+
+#[derive(Args)]
+struct Fuzz {
+    /// How long to run. Default: one minute, unless --programs says how many.
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// How many programs.
+    #[arg(long)]
+    programs: Option<u64>,
+    /// The seed of the first program. Default: chosen at random, and printed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// On which server.
+    #[arg(long, value_enum, default_value_t = Victim::Mariadb)]
+    server: Victim,
+    /// Whether COMMITs are recorded. Default: in half of the programs.
+    #[arg(long, value_enum)]
+    ledger: Option<Switch>,
+    /// Passed on to the program: `-- --help` lists what it takes.
+    #[arg(last = true)]
+    rest: Vec<String>,
 }
 
 #[derive(Args)]
@@ -150,6 +174,7 @@ fn main() -> ExitCode {
         Task::Demo(demo) => tasks::demo(&demo),
         Task::Test(test) => tasks::test(&test),
         Task::Torture(torture) => tasks::torture(&torture),
+        Task::Fuzz(fuzz) => tasks::fuzz(&fuzz),
         Task::Check => check::check(),
         Task::Bench(options) => bench::bench(&options),
     };

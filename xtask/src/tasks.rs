@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::command::{Result, cargo, cargo_tool, run};
 use crate::server::{self, GALERA_SCRIPTS, MARIADB_ROOT, MYSQL_ROOT, MySql};
-use crate::{Demo, Switch, Test, Tested, Torture, Victim};
+use crate::{Demo, Fuzz, Switch, Test, Tested, Torture, Victim};
 
 /// Names the server that the tests are to start.
 const SERVER: &str = "DB_TESTKIT_SERVER";
@@ -119,26 +119,50 @@ fn over_tls(on: impl Fn(&mut Command)) -> Result<()> {
 }
 
 pub(crate) fn torture(torture: &Torture) -> Result<()> {
-    let mut command = cargo();
-    match torture.server {
-        Victim::Mariadb => {
-            server::mariadb()?;
-            command.env(SERVER, "mariadb");
-        }
-        Victim::Mysql => use_mysql(&mut command, &server::mysql()?),
-    }
+    let mut command = cargo_with(torture.server)?;
     command.args(["run", "--release", "--package", "torture", "--", "run"]);
-    let ledger = torture.ledger.map(|ledger| if ledger == Switch::On { "on" } else { "off" });
     let options = [
         ("--ops", torture.ops.map(|ops| ops.to_string())),
         ("--seed", torture.seed.map(|seed| seed.to_string())),
-        ("--ledger", ledger.map(String::from)),
+        ("--ledger", torture.ledger.map(on_or_off)),
         ("--threads", torture.threads.map(|threads| threads.to_string())),
     ];
     for (name, value) in options {
         command.args(value.map(|value| format!("{name}={value}")));
     }
     run(&mut command)
+}
+
+pub(crate) fn fuzz(fuzz: &Fuzz) -> Result<()> {
+    let mut command = cargo_with(fuzz.server)?;
+    command.args(["run", "--package", "bodies", "--"]);
+    let options = [
+        ("--minutes", fuzz.minutes.map(|minutes| minutes.to_string())),
+        ("--programs", fuzz.programs.map(|programs| programs.to_string())),
+        ("--seed", fuzz.seed.map(|seed| seed.to_string())),
+        ("--ledger", fuzz.ledger.map(on_or_off)),
+    ];
+    for (name, value) in options {
+        command.args(value.map(|value| format!("{name}={value}")));
+    }
+    run(command.args(&fuzz.rest))
+}
+
+fn on_or_off(switch: Switch) -> String {
+    if switch == Switch::On { "on" } else { "off" }.into()
+}
+
+/// With what a program needs that starts this server.
+fn cargo_with(server: Victim) -> Result<Command> {
+    let mut command = cargo();
+    match server {
+        Victim::Mariadb => {
+            server::mariadb()?;
+            command.env(SERVER, "mariadb");
+        }
+        Victim::Mysql => use_mysql(&mut command, &server::mysql()?),
+    }
+    Ok(command)
 }
 
 fn use_mysql(command: &mut Command, mysql: &MySql) {

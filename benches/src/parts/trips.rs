@@ -37,7 +37,11 @@ pub(super) fn run(bench: &Bench, site: &Site) -> Result<Section> {
             contender.run(work, 1, TRANSACTIONS)?;
             let cost = proxy.counts() - before;
             let each = |count: u64| count as f64 / f64::from(TRANSACTIONS);
-            row.push(Cost { round_trips: each(cost.round_trips), packets: each(cost.packets), bytes: each(cost.bytes_to_server + cost.bytes_to_client) });
+            row.push(Cost {
+                round_trips: each(cost.round_trips),
+                packets: each(cost.packets),
+                bytes: each(cost.bytes_to_server + cost.bytes_to_client),
+            });
         }
         costs.push((contender.name, row));
     }

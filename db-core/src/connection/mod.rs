@@ -25,7 +25,7 @@ pub(crate) const COMMIT: &str = "COMMIT AND NO CHAIN NO RELEASE";
 pub(crate) const ROLLBACK: &str = "ROLLBACK AND NO CHAIN NO RELEASE";
 
 const NAMES: &str = "SET NAMES utf8mb4";
-const MODE: &str = "SET autocommit = 0";
+pub(crate) const NO_AUTOCOMMIT: &str = "SET autocommit = 0";
 /// The server says in its replies when something changes that outlives the transaction in its session.
 const MODE_TRACKED: &str = "SET autocommit = 0, session_track_state_change = ON";
 /// A node of a cluster that has lost its quorum accepts logins, pings and SET. It refuses this.
@@ -188,7 +188,7 @@ impl Link {
                     return Ok(());
                 }
                 Err(failed) => match &failed.error {
-                    mysql::Error::MySqlError(error) if error.code == UNKNOWN_VARIABLE && mode == MODE_TRACKED => mode = MODE,
+                    mysql::Error::MySqlError(error) if error.code == UNKNOWN_VARIABLE && mode == MODE_TRACKED => mode = NO_AUTOCOMMIT,
                     // A proxy that takes one statement at a time may call the second one a syntax error.
                     mysql::Error::MySqlError(error) if matches!(error.code, MULTI_STATEMENT_REFUSED | 1064) && !self.one_by_one => {
                         self.one_by_one = true;
@@ -298,6 +298,11 @@ impl Link {
         }
     }
 
+    /// A statement is about to be sent that may change the session.
+    pub(crate) fn session_changes(&mut self) {
+        self.statements.forget_texts();
+    }
+
     /// `raw`: the driver's own result goes to the caller. It swallows what it meets when it is dropped.
     pub(crate) fn hands_out(&mut self, raw: bool) {
         self.unverified |= raw && self.reads_time_out;
@@ -344,6 +349,11 @@ impl Link {
                 Seen::Bytes => self.tls,
                 Seen::Gone => false,
             }
+    }
+
+    /// Whether something has arrived while no reply was outstanding. Without TLS such a connection is not [alive](Self::alive).
+    pub(crate) fn spoke_unasked(&self) -> bool {
+        self.tls && matches!(socket::peek(self.conn()), Seen::Bytes)
     }
 
     /// One round trip. After anything but a reply nothing more is sent.

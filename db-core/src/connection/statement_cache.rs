@@ -25,6 +25,8 @@ struct Entry {
     handles: u32,
     /// When it was used last.
     used: u64,
+    /// The session has changed since: prepared now, the text may mean something else.
+    stale: bool,
 }
 
 impl StatementCache {
@@ -33,7 +35,7 @@ impl StatementCache {
     }
 
     pub(crate) fn find(&mut self, sql: &str) -> Option<(Statement, StatementKind)> {
-        let entry = self.entries.iter_mut().find(|entry| *entry.sql == *sql)?;
+        let entry = self.entries.iter_mut().find(|entry| *entry.sql == *sql && !entry.stale)?;
         self.clock += 1;
         entry.used = self.clock;
         Some((entry.statement.clone(), entry.kind))
@@ -44,8 +46,16 @@ impl StatementCache {
         let evicted = if self.by_text >= self.capacity.max(1) { self.evict() } else { None };
         self.clock += 1;
         self.by_text += 1;
-        self.entries.push(Entry { sql: sql.into(), statement: statement.clone(), kind, handles: 0, used: self.clock });
+        self.entries.push(Entry { sql: sql.into(), statement: statement.clone(), kind, handles: 0, used: self.clock, stale: false });
         evicted
+    }
+
+    /// The session is about to change: its default database, or how it reads a text. Nothing is found by its text any more. The server
+    /// closes the statements when the session is reset, which follows.
+    pub(crate) fn forget_texts(&mut self) {
+        self.by_text = 0;
+        self.entries.retain(|entry| entry.handles > 0);
+        self.entries.iter_mut().for_each(|entry| entry.stale = true);
     }
 
     /// The statement that must not be kept, now that it is executed. There is one only where none are kept by text.

@@ -114,8 +114,8 @@ pub(crate) fn statement(error: &Error) -> Verdict {
 
 /// Judges an error in reply to the request of `COMMIT`: it counts as "not committed" only where that was seen or is documented.
 ///
-/// `first_reply`: nothing of the reply to this request was read before the error, and nothing of an earlier one was left to be read.
-pub(crate) fn commit(error: &Error, first_reply: bool) -> CommitVerdict {
+/// `unasked`: something had arrived before the request was sent, while no reply was outstanding, and no reply to the request was read.
+pub(crate) fn commit(error: &Error, unasked: bool) -> CommitVerdict {
     match error {
         Error::MySqlError(e) if commit_is_definite(e.code, &e.message) => {
             let verdict = server_code(e.code, &e.message);
@@ -123,8 +123,9 @@ pub(crate) fn commit(error: &Error, first_reply: bool) -> CommitVerdict {
             if matches!(e.code, 3100 | 3101) { CommitVerdict::Certified(verdict) } else { CommitVerdict::NotCommitted(verdict) }
         }
         // MySQL ends an idle session by an error packet (4031) that is numbered as if it began a conversation. It was written
-        // before the server read this request, which it does not read any more.
-        _ if first_reply && is_out_of_sync(error) => CommitVerdict::NotCommitted(Verdict::dead(ErrorKind::ConnectionLost, true)),
+        // before the server read this request, which it does not read any more. Without `unasked` it may just as well be a
+        // reply to COMMIT with a wrong number.
+        _ if unasked && is_out_of_sync(error) => CommitVerdict::NotCommitted(Verdict::dead(ErrorKind::ConnectionLost, true)),
         _ => CommitVerdict::Unknown,
     }
 }

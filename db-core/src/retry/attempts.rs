@@ -16,7 +16,8 @@ use crate::error::kind::ErrorKind;
 const REMEMBERED: usize = 16;
 
 thread_local! {
-    static ERRORS_SPENT: Cell<bool> = const { Cell::new(false) };
+    /// How many transactions are open, and whether an error that is made now follows on work that may have been committed.
+    static TRANSACTIONS: Cell<(u32, bool)> = const { Cell::new((0, false)) };
     static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -228,9 +229,29 @@ pub(crate) fn mark_committed_all() {
     });
 }
 
-/// The transaction that is open on this thread has met an error after something of it may have been committed; or it is over.
-pub(crate) fn mark_errors_spent(spent: bool) {
-    let _ = ERRORS_SPENT.try_with(|cell| cell.set(spent));
+/// Errors that are made from now on, until the outermost transaction of this thread has ended, follow on work that may have been
+/// committed.
+pub(crate) fn mark_errors_spent() {
+    let _ = TRANSACTIONS.try_with(|cell| cell.set((cell.get().0, true)));
+}
+
+/// A transaction of a database's own begins on this thread, perhaps inside one of another database.
+pub(crate) fn transaction_begins() {
+    let _ = TRANSACTIONS.try_with(|cell| cell.set((cell.get().0 + 1, cell.get().1)));
+}
+
+/// Whether an error that is made now follows on work of an open transaction, or of one inside it, that may have been committed.
+pub(crate) fn follows_on_commit() -> bool {
+    TRANSACTIONS.try_with(|cell| cell.get().1).unwrap_or_default()
+}
+
+/// It has ended. `spent`: some of its work is, or may be, in the database.
+pub(crate) fn transaction_ended(spent: bool) {
+    let _ = TRANSACTIONS.try_with(|cell| {
+        let (open, errors_spent) = cell.get();
+        let open = open.saturating_sub(1);
+        cell.set((open, open > 0 && (spent || errors_spent)));
+    });
 }
 
 /// Calls `f` with the innermost attempt of this thread. `f` must neither make an error nor run anyone else's code.
@@ -283,7 +304,7 @@ impl Moment {
             })
         };
         let mut moment = FRAMES.try_with(seen).ok().flatten().unwrap_or_default();
-        moment.committed |= ERRORS_SPENT.try_with(Cell::get).unwrap_or_default();
+        moment.committed |= follows_on_commit();
         moment
     }
 }

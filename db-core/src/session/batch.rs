@@ -85,30 +85,31 @@ impl Session {
                     return Err(too_large(least, limit).into());
                 }
                 if plan.bytes() + most > limit {
-                    self.send_group(statement, plan.take())?;
+                    self.send_group(statement, kind, plan.take())?;
                 }
             }
             if !bulk {
                 self.fold(|session| session.exec_own(statement, kind, row), (), |(), _| Ok(()))?;
             } else if let Some(row) = plan.add(row, most) {
-                self.send_group(statement, plan.take())?;
+                self.send_group(statement, kind, plan.take())?;
                 plan.start(row, most);
             }
         }
-        self.send_group(statement, plan.take())
+        self.send_group(statement, kind, plan.take())
     }
 
     /// In one request.
-    fn send_group(&mut self, statement: &Statement, group: Vec<Params>) -> mysql::Result<()> {
+    fn send_group(&mut self, statement: &Statement, kind: StatementKind, group: Vec<Params>) -> mysql::Result<()> {
         if group.is_empty() {
             return Ok(());
         }
+        let Self { link: Some(link), state, .. } = self else { return Err(closed().into()) };
         // The reply is a single packet: there is no rest for the driver to lose an error in.
-        let sent = match &mut self.link {
-            Some(link) => link.conn_mut().and_then(|conn| caught(|| conn.exec_batch(statement, group))),
-            None => Err(closed().into()),
-        };
-        sent.map_err(|error| self.state.met(error))
+        let sent =
+            admit(link, state, kind, false).and_then(|()| link.conn_mut()).and_then(|conn| caught(|| conn.exec_batch(statement, group)));
+        sent.map_err(|error| self.state.met(error))?;
+        self.notice_session_change();
+        Ok(())
     }
 
     fn save_batch(&mut self, kind: StatementKind) -> mysql::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::connection::{COMMIT, Link, PacketError, ROLLBACK};
+use crate::connection::{COMMIT, Link, NO_AUTOCOMMIT, PacketError, ROLLBACK};
 use crate::error::classify::{self, CommitVerdict};
 use crate::ledger::{Evidence, Lost, Resolution};
 use crate::retry::attempts;
@@ -28,6 +28,8 @@ pub(crate) struct Ended {
     pub(crate) last_error: Option<Error>,
     /// Some of the work is, or may be, in the database.
     pub(crate) spent: bool,
+    /// Some of the work is in the database although the transaction was not committed.
+    pub(crate) torn: bool,
     /// The driver handed out results, so that the body may know of a fault that the session does not.
     pub(crate) handed_out: bool,
     pub(crate) connection: Option<u32>,
@@ -72,8 +74,9 @@ impl Session {
             ending,
             fault: self.state.fault().filter(|_| ending != Ending::Unknown).cloned(),
             last_error: self.state.last_error().cloned(),
-            error: result.err(),
+            error: result.err().map(|error| self.mark(error)),
             spent: self.state.is_spent(),
+            torn: self.state.is_torn(),
             handed_out: self.state.sentinel.unread(),
             connection: self.conn().map(mysql::Conn::connection_id),
             resolving: std::mem::take(&mut self.resolving),
@@ -81,9 +84,6 @@ impl Session {
         };
         self.settle();
         self.state.open = false;
-        if self.state.may_have_committed() {
-            attempts::mark_errors_spent(false);
-        }
         self.reset_if_changed();
         ended
     }
@@ -147,10 +147,10 @@ impl Session {
             self.state.lose(cause.clone());
             return Err(cause);
         }
-        let target = if self.state.has_written() { self.recorder.next() } else { None };
+        let target = if self.state.needs_commit() { self.recorder.next() } else { None };
         let vouched = self.state.sentinel.stands();
         let Some(link) = &mut self.link else { return Ok(()) };
-        let mut request = [""; 3];
+        let mut request = [""; 4];
         let mut len = 0;
         let mut add = |wanted: bool, statement| {
             if wanted {
@@ -160,9 +160,12 @@ impl Session {
         };
         // COMMIT comes last, and RELEASE directly before it: a cluster reports an abort as the reply to the last statement of a
         // request, and an UPDATE behind a failed RELEASE would begin a new transaction for COMMIT to commit.
+        // If autocommit was switched on, each statement of the request would commit itself.
+        add(self.state.may_have_committed(), NO_AUTOCOMMIT);
         add(target.is_some(), self.recorder.statement());
         add(vouched, sentinel::RELEASE);
         add(true, COMMIT);
+        let spoke_unasked = link.spoke_unasked();
         let failed = match link.packet(&request[..len]) {
             Ok(changed) => {
                 self.state.committed = true;
@@ -177,11 +180,11 @@ impl Session {
             let cause = self.state.ended_unseen();
             return Err(cause.and_rollback(self.roll_back()));
         }
-        self.commit_failed(failed, commit, target)
+        self.commit_failed(failed, commit, target, spoke_unasked)
     }
 
     /// What COMMIT's failure means, once all has been done to find out. `Ok`: it was executed after all.
-    fn commit_failed(&mut self, failed: PacketError, commit: usize, target: Option<u64>) -> Result<()> {
+    fn commit_failed(&mut self, failed: PacketError, commit: usize, target: Option<u64>, spoke_unasked: bool) -> Result<()> {
         let stopped_before = failed.executed < commit && failed.is_refusal();
         let PacketError { executed, sent, error } = failed;
         let verdict = classify::statement(&error);
@@ -195,7 +198,7 @@ impl Session {
             self.state.abort(cause.clone());
             return Err(cause.and_rollback(self.roll_back()));
         }
-        let definite = match classify::commit(&error, executed == 0) {
+        let definite = match classify::commit(&error, spoke_unasked && executed == 0) {
             CommitVerdict::NotCommitted(verdict) => Some(verdict),
             // Certification may come after the writes were sent to the group: where it can be looked up, it is.
             CommitVerdict::Certified(verdict) if target.is_none() => Some(verdict),
@@ -217,7 +220,7 @@ impl Session {
         self.state.lost = true;
         self.settle();
         self.faulted.get_or_insert_with(Instant::now);
-        if !self.state.has_written() {
+        if !self.state.needs_commit() {
             // There was nothing to commit. What was read is known, unless an error is hidden in the rest of a result.
             if !self.state.sentinel.unread() {
                 return Ok(());
@@ -276,7 +279,7 @@ impl Session {
 
     /// An error that is met once something may have been committed does not invite another try.
     fn mark(&self, error: Error) -> Error {
-        if self.state.may_have_committed() { error.committed() } else { error }
+        if self.state.may_have_committed() || attempts::follows_on_commit() { error.committed() } else { error }
     }
 
     /// `Err`: what cannot be rolled back is said, even to a caller who was to get an `Ok`.
@@ -291,7 +294,9 @@ impl Session {
         }
         match self.state.cause() {
             Some(cause) if cause.kind() == ErrorKind::ImplicitCommit => Err(cause.clone()),
-            _ => Ok(()),
+            _ if !self.state.may_have_committed() || self.state.sentinel.is_committed_alone() => Ok(()),
+            // The server did not get to say whether it was.
+            _ => Err(self.state.ended()),
         }
     }
 
@@ -303,7 +308,7 @@ impl Session {
             Err(error) => Err(PacketError { executed: 0, sent: 0, error }),
         };
         match result {
-            Ok(_) => self.state.sentinel = Default::default(),
+            Ok(_) => self.state.sentinel.vouched(),
             Err(failed) if failed.is_missing_savepoint(0) => {
                 let cause = self.state.ended_unseen();
                 event!(warn, "db_core.ended_early", { error.type = ?cause.kind() }, "the transaction had ended before its ROLLBACK");

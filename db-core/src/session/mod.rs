@@ -270,8 +270,8 @@ impl Session {
         if state.streaming {
             state.lose(unread());
         }
-        if let Some(cause) = state.cause() {
-            return Err(cause.clone().into());
+        if let Some(cause) = state.cause_now() {
+            return Err(cause.into());
         }
         let first = state.statements == 0;
         state.count_statement();
@@ -337,7 +337,7 @@ impl Session {
     pub(crate) fn leave_nested(&mut self, nested: Nested, undo: bool) -> Option<Error> {
         self.settle();
         let Nested { savepoint, read_only } = nested;
-        let cause = self.state.cause().cloned();
+        let cause = self.state.cause_now();
         let undo = undo || cause.is_some();
         match (savepoint, undo) {
             (true, true) => self.undo(read_only),
@@ -358,7 +358,10 @@ impl Session {
     fn undo(&mut self, read_only: bool) {
         let level = match self.state.leave_undone(read_only) {
             Left::To(level) => level,
-            Left::Unknown => return,
+            Left::Unknown(level) => {
+                self.state.forget(level);
+                return;
+            }
         };
         if !self.state.can_be_undone(level) {
             return;
@@ -447,6 +450,9 @@ fn admit(link: &mut Link, state: &mut State, kind: StatementKind, raw: bool) -> 
     if let Some(sentinel) = state.admit(kind, raw)? {
         link.packet(&[sentinel]).map_err(|failed| failed.error)?;
         state.sentinel_set();
+    }
+    if kind.session {
+        link.session_changes();
     }
     state.sending(kind, raw);
     Ok(())

@@ -18,10 +18,21 @@ pub(super) const RELEASE: &str = "RELEASE SAVEPOINT db_core_sentinel";
 pub(super) struct Sentinel {
     /// It was set inside this many nested transactions.
     set_at: Option<u32>,
+    /// What it vouches for.
+    sent: Sent,
+    /// What had been sent before it was set.
+    before: Sent,
+}
+
+/// The statements that were sent, as far as they can end the transaction.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sent {
     /// A result that the driver hands out row by row may have hidden an error.
     unread: bool,
     /// A statement was sent that may have committed.
     may_have_committed: bool,
+    /// One of them certainly has, unless it failed.
+    commits: bool,
     /// The transaction's first statement commits implicitly, contains no other statement, and reports its own failure.
     commits_alone: bool,
     /// Another statement came after such a one: by their texts they were not one transaction.
@@ -36,20 +47,24 @@ impl Sentinel {
 
     pub(super) fn was_set(&mut self, level: u32) {
         self.set_at = Some(level);
+        self.before = self.sent;
     }
 
     /// A statement is about to be sent.
     pub(super) fn watch(&mut self, kind: StatementKind, raw: bool, first: bool) {
-        self.unread |= raw;
-        self.split |= self.commits_alone && !first;
-        self.commits_alone |= first && commits_alone(kind, raw);
-        self.may_have_committed |= kind.may_commit();
+        let sent = &mut self.sent;
+        sent.unread |= raw;
+        sent.split |= sent.commits_alone && !first;
+        sent.commits_alone |= first && commits_alone(kind, raw);
+        sent.may_have_committed |= kind.may_commit();
+        sent.commits |= kind.effect == Effect::Commits;
     }
 
-    /// The server refused the statement before it executed anything of it.
-    pub(super) fn refused(&mut self, before: bool) {
-        self.may_have_committed = before;
-        self.commits_alone &= before;
+    /// The server refused the statement before it executed anything of it. `spent`: something may have been committed before it.
+    pub(super) fn refused(&mut self, spent: bool) {
+        self.sent.may_have_committed = spent;
+        self.sent.commits &= spent;
+        self.sent.commits_alone &= spent;
     }
 
     /// Whether COMMIT has to ask for it.
@@ -60,15 +75,25 @@ impl Sentinel {
     /// Whether the texts alone say that the transaction was ended before its COMMIT. A statement that commits implicitly
     /// breaks no promise where it is the whole transaction: nothing went before it, and nothing comes after it.
     pub(super) fn split(&self) -> bool {
-        self.split
+        self.sent.split
+    }
+
+    /// Whether the whole transaction is one statement that has committed itself: COMMIT has nothing to do.
+    pub(super) fn is_committed_alone(&self) -> bool {
+        self.sent.commits_alone && !self.sent.split
+    }
+
+    /// Whether a part of the transaction was committed, by the texts of its statements.
+    pub(super) fn has_committed(&self) -> bool {
+        self.sent.commits
     }
 
     pub(super) fn may_have_committed(&self) -> bool {
-        self.may_have_committed
+        self.sent.may_have_committed
     }
 
     pub(super) fn unread(&self) -> bool {
-        self.unread
+        self.sent.unread
     }
 
     /// A nested transaction has ended well: what was set in it belongs to the enclosing one now.
@@ -79,8 +104,14 @@ impl Sentinel {
     /// The server has rolled back to the savepoint of this level, and so vouches for all that came after that savepoint.
     pub(super) fn rolled_back_to(&mut self, level: u32) {
         if self.set_at.is_some_and(|set_at| set_at >= level) {
-            *self = Self::default();
+            self.set_at = None;
+            self.sent = self.before;
         }
+    }
+
+    /// The server has vouched for the whole transaction, which is over.
+    pub(super) fn vouched(&mut self) {
+        *self = Self::default();
     }
 
     /// The server was reached on a new connection, which knows nothing of this transaction.

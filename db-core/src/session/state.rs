@@ -64,8 +64,8 @@ struct Aborted {
 
 /// How a nested transaction is left.
 pub(super) enum Left {
-    /// The server knows nothing of it.
-    Unknown,
+    /// The server knows nothing of the one of this level.
+    Unknown(u32),
     /// By going back to this savepoint.
     To(u32),
 }
@@ -108,6 +108,12 @@ impl State {
     /// Why nothing may be committed.
     pub(super) fn cause(&self) -> Option<&Error> {
         self.aborted.as_ref().map(|aborted| &aborted.cause)
+    }
+
+    /// The same, for someone who is told now: what was committed since makes it no invitation to try again.
+    pub(super) fn cause_now(&self) -> Option<Error> {
+        let cause = self.cause()?.clone();
+        Some(if self.may_have_committed() || attempts::follows_on_commit() { cause.committed() } else { cause })
     }
 
     /// The fault that another attempt may cure.
@@ -201,6 +207,9 @@ impl State {
     /// Keeps what an error says about the transaction. One that is met once something may have been committed does not invite its
     /// reader to try again.
     pub(crate) fn met(&mut self, mut error: mysql::Error) -> mysql::Error {
+        if self.may_have_committed() {
+            attempts::mark_errors_spent();
+        }
         if self.is_of_infile_handler(&error) {
             // The server waits for the rest of the file.
             let cause = Error::of_infile_handler(&error);
@@ -208,9 +217,6 @@ impl State {
             error = cause.into();
         } else {
             self.note(&error);
-        }
-        if self.may_have_committed() {
-            attempts::mark_errors_spent(true);
         }
         error
     }
@@ -279,7 +285,7 @@ impl State {
         let level = self.level;
         let known = self.savepoints >= level;
         self.pop(read_only);
-        if known { Left::To(level) } else { Left::Unknown }
+        if known { Left::To(level) } else { Left::Unknown(level) }
     }
 
     fn pop(&mut self, read_only: bool) {
@@ -330,8 +336,20 @@ impl State {
         self.wrote || self.may_have_committed()
     }
 
+    /// Whether COMMIT has something to do: not where all was read, or where one statement has committed itself.
+    pub(super) fn needs_commit(&self) -> bool {
+        self.has_written() && !self.sentinel.is_committed_alone()
+    }
+
+    /// Whether a part was committed, and the rest was not.
+    pub(super) fn is_torn(&self) -> bool {
+        !self.committed
+            && !self.sentinel.is_committed_alone()
+            && (self.sentinel.has_committed() || self.cause().is_some_and(|cause| cause.kind() == ErrorKind::ImplicitCommit))
+    }
+
     /// The server no longer knows a savepoint that was set: the transaction it was set in has ended, unseen.
-    fn ended(&self) -> Error {
+    pub(super) fn ended(&self) -> Error {
         if self.may_have_committed() {
             let message = "the transaction had ended before its COMMIT, by a statement of its own: DDL, COMMIT or ROLLBACK, a stored procedure, … \
                            What went before that statement may be in the database, and cannot be rolled back";

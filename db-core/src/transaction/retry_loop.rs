@@ -110,6 +110,22 @@ fn run_hooks(hooks: Vec<Hook>) {
     hooks::run(hooks);
 }
 
+/// The hooks of the attempt before, which may turn out to have been the last. A panic of the caller's own code makes it so.
+#[derive(Default)]
+struct Kept(Vec<Hook>);
+
+impl Kept {
+    fn take(&mut self) -> Vec<Hook> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        hooks::run_while_panicking(self.take());
+    }
+}
+
 /// What is run again and again.
 pub(crate) struct Call<'w, F, I> {
     /// One attempt.
@@ -167,8 +183,7 @@ where
     let mut runs = 0;
     let mut history = History::default();
     let mut reconnect = None;
-    // Of the attempt before, which may turn out to have been the last.
-    let mut hooks = Vec::new();
+    let mut kept = Kept::default();
     loop {
         let waits_for = reconnect.take();
         let reconnected = match waits_for {
@@ -179,7 +194,7 @@ where
             Err(error) => {
                 call.watch.failed(&error);
                 if !error.passes() {
-                    run_hooks(hooks);
+                    run_hooks(kept.take());
                     return Err(error.into());
                 }
                 reconnect = waits_for;
@@ -187,19 +202,19 @@ where
             }
             Ok(()) => {
                 // An attempt that is retried has never been: its hooks go before the next begins.
-                drop(std::mem::take(&mut hooks));
+                drop(kept.take());
                 let attempt = policy.attempt(runs, pace.began());
                 let running = Running::begin(database, attempt, std::mem::take(&mut history));
                 call.began();
                 let result = (call.body)(attempt);
                 let mut frame = running.end();
                 let seen: Seen = frame.take_notes();
-                hooks = seen.hooks;
+                kept.0 = seen.hooks;
                 pace.pause_clock(seen.resolving);
                 let error = match result {
                     Ok(value) => {
                         call.ended(None, None);
-                        run_hooks(hooks);
+                        run_hooks(kept.take());
                         return Ok(value);
                     }
                     Err(error) => error,
@@ -210,7 +225,7 @@ where
                 let met = fault.as_ref().or(seen.last_error.as_ref());
                 call.ended(Some(&error), fault.as_ref());
                 if !policy.retries(&Failed { error: met, requested: frame.requested, committed: frame.committed }) {
-                    run_hooks(hooks);
+                    run_hooks(kept.take());
                     return Err(error);
                 }
                 let (kind, code) =
@@ -224,7 +239,7 @@ where
             }
         };
         let Some(delay) = pace.next(failure, runs) else {
-            run_hooks(hooks);
+            run_hooks(kept.take());
             return Err(error);
         };
         call.watch.faulted(Some(Instant::now()));

@@ -3,8 +3,9 @@
 use std::panic::resume_unwind;
 use std::thread;
 
+use crate::retry::attempts;
 use crate::session::shared::Database;
-use crate::session::{Ended, Ending, Session, Wish};
+use crate::session::{Ended, Ending, Nested, Session, Wish};
 use crate::telemetry::event::event;
 use crate::telemetry::outcome::{Cause, End};
 use crate::telemetry::span::Watch;
@@ -25,6 +26,27 @@ impl<T, E> Done<T, E> {
     }
 }
 
+/// Counts among the transactions that are open on this thread, until it is dropped.
+struct OpenTransaction;
+
+impl OpenTransaction {
+    fn begin() -> Self {
+        attempts::transaction_begins();
+        Self
+    }
+
+    fn end(self, spent: bool) {
+        std::mem::forget(self);
+        attempts::transaction_ended(spent);
+    }
+}
+
+impl Drop for OpenTransaction {
+    fn drop(&mut self) {
+        attempts::transaction_ended(false);
+    }
+}
+
 /// Runs a body in a transaction of its own.
 pub(super) fn outermost<T, E: From<Error>>(
     database: &Database,
@@ -42,6 +64,7 @@ pub(super) fn outermost<T, E: From<Error>>(
         return Err(error.into());
     }
     session.begin(*options);
+    let open = OpenTransaction::begin();
     let waiting = Waiting::new();
     let began = watch.attempt();
     entered.is_held_for(watch.body(), began);
@@ -53,13 +76,14 @@ pub(super) fn outermost<T, E: From<Error>>(
     }
     let wish = if done.is_to_be_committed() { Wish::Commit } else { Wish::Rollback };
     let ended = session.finish(wish);
+    open.end(ended.spent);
     // Hooks run outside of the lock, and so does whoever listens.
     drop(entered);
     let heard = watch.heard();
     watch.faulted(ended.faulted);
     watch.attempted(began, ended.connection, end_of(&ended, &done, |error| if heard { inspect(error) } else { None }));
     tell_aborted(&ended);
-    let hooks = waiting.take(ended.runs(wish));
+    let hooks = waiting.take(ended.runs());
     let hooks = retry_loop::saw_end(database, &ended, hooks, done.outcome.is_err());
     match done.outcome {
         Ok(result) => {
@@ -77,16 +101,15 @@ pub(super) fn outermost<T, E: From<Error>>(
 }
 
 impl Ended {
-    /// The hooks that run at this end. After an unknown end, and after one that was not whole, none do.
-    fn runs(&self, wish: Wish) -> Option<On> {
+    /// The hooks that run at this end. After an unknown end, and after one that left a part in the database, none do.
+    fn runs(&self) -> Option<On> {
         match self.ending {
             Ending::Committed | Ending::NothingToCommit => Some(On::Commit),
             Ending::RolledBack => Some(On::Rollback),
-            Ending::Failed if self.spent => None,
             Ending::Failed => Some(On::Rollback),
             Ending::Unknown => None,
         }
-        .filter(|_| wish == Wish::Commit || !self.spent)
+        .filter(|_| !self.torn)
     }
 }
 
@@ -130,7 +153,7 @@ pub(super) fn nested<T, E: From<Error>>(
     body: impl FnOnce(&mut Session, Waiting) -> Done<T, E>,
 ) -> Result<T, E> {
     let mark = waiting.mark();
-    let call = NestedCall::enter(session, options)?;
+    let call = NestedCall::enter(session, options, waiting, mark)?;
     let done = body(call.session, waiting);
     if let Ok(Err(error)) = &done.outcome {
         // The error's own code may panic: the call is then left by `NestedCall`'s destructor.
@@ -152,13 +175,15 @@ pub(super) fn nested<T, E: From<Error>>(
 /// A nested call that has to be left, whatever happens.
 struct NestedCall<'s> {
     session: &'s mut Session,
-    nested: Option<crate::session::Nested>,
+    nested: Option<Nested>,
+    waiting: Waiting,
+    mark: usize,
 }
 
 impl<'s> NestedCall<'s> {
-    fn enter(session: &'s mut Session, options: &TxOptions) -> Result<Self> {
+    fn enter(session: &'s mut Session, options: &TxOptions, waiting: Waiting, mark: usize) -> Result<Self> {
         let nested = Some(session.enter_nested(options)?);
-        Ok(Self { session, nested })
+        Ok(Self { session, nested, waiting, mark })
     }
 
     fn leave(mut self, undo: bool) -> Option<Error> {
@@ -171,6 +196,7 @@ impl Drop for NestedCall<'_> {
     fn drop(&mut self) {
         if let Some(nested) = self.nested.take() {
             self.session.abort_nested(nested);
+            self.waiting.forget_since(self.mark);
         }
     }
 }

@@ -458,11 +458,11 @@ fn a_broken_connection_is_never_used_again() {
 }
 
 #[test]
-fn a_packet_out_of_turn_in_place_of_the_first_reply_to_commit_is_a_certain_no() {
+fn a_packet_out_of_turn_that_had_come_before_commit_was_sent_is_a_certain_no() {
     let verdict = Verdict { kind: ConnectionLost, after: Dead, transient: true, refused: false };
     let out_of_sync = conn_error([1, 0, 0, 7, 0xff]);
     assert_eq!(super::commit(&out_of_sync, true), CommitVerdict::NotCommitted(verdict));
-    assert_eq!(super::commit(&out_of_sync, false), CommitVerdict::Unknown, "it may be the rest of an earlier reply");
+    assert_eq!(super::commit(&out_of_sync, false), CommitVerdict::Unknown, "it may be a reply to COMMIT with a wrong number");
     let unknown = [Error::server_disconnected(), Error::CodecError(io_error(io::ErrorKind::WouldBlock).into())];
     for error in unknown {
         assert_eq!(super::commit(&error, true), CommitVerdict::Unknown, "{error}");

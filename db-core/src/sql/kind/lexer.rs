@@ -67,27 +67,15 @@ pub(super) struct Lexer<'s> {
 pub(super) const fn key(word: &str) -> u64 {
     let word = word.as_bytes();
     let mut key = 0;
-    let mut at = word.len();
-    while at > 0 {
-        at -= 1;
+    let mut at = 0;
+    while at < word.len() {
         key = key << 8 | word[at] as u64;
+        at += 1;
     }
     key
 }
 
 impl<'s> Word<'s> {
-    fn new(sql: &'s [u8], start: usize, end: usize, qualified: bool) -> Self {
-        // Without the bit that makes a letter small. No other byte of a word becomes a letter by that.
-        const UPPER: u64 = 0xDFDF_DFDF_DFDF_DFDF;
-        let length = end - start;
-        let key = match sql[start..].first_chunk::<8>() {
-            _ if length > 8 => 0,
-            Some(bytes) => u64::from_le_bytes(*bytes) & (u64::MAX >> (64 - 8 * length)) & UPPER,
-            None => sql[start..end].iter().rev().fold(0, |key, byte| key << 8 | u64::from(*byte)) & UPPER,
-        };
-        Self { text: &sql[start..end], key, qualified }
-    }
-
     pub(super) fn is(&self, word: &str) -> bool {
         self.text.eq_ignore_ascii_case(word.as_bytes())
     }
@@ -101,6 +89,9 @@ impl<'s> Word<'s> {
     }
 }
 
+/// Without the bit that makes a letter small. No other byte of a word becomes a letter by that.
+const UPPER: u8 = 0xDF;
+
 /// What a byte begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
@@ -110,7 +101,7 @@ enum Class {
     Special,
 }
 
-const CLASSES: [Class; 256] = {
+static CLASSES: [Class; 256] = {
     let mut classes = [Class::Special; 256];
     let mut byte = 0;
     while byte < 256 {
@@ -135,7 +126,7 @@ impl<'s> Lexer<'s> {
     }
 
     /// The next token. `None`: the text is not understood.
-    #[inline]
+    #[inline(always)]
     pub(super) fn token(&mut self) -> Option<Token<'s>> {
         loop {
             let Some(&byte) = self.sql.get(self.at) else {
@@ -158,18 +149,23 @@ impl<'s> Lexer<'s> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn word_token(&mut self) -> Option<Token<'s>> {
         let start = self.at;
-        let end = self.word_end(start);
+        let mut end = start;
+        let mut key = 0_u64;
+        while let Some(&byte) = self.sql.get(end)
+            && class(byte) == Class::Word
+        {
+            // Of a longer word the first letters are pushed out.
+            key = key << 8 | u64::from(byte & UPPER);
+            end += 1;
+        }
         self.at = end;
+        let key = if end - start > 8 { 0 } else { key };
         // MySQL's dollar quotes.
-        (self.sql[start] != b'$').then(|| Token::Word(Word::new(self.sql, start, end, std::mem::take(&mut self.dot))))
-    }
-
-    fn word_end(&self, start: usize) -> usize {
-        let length = self.sql[start..].iter().position(|&byte| class(byte) != Class::Word);
-        length.map_or(self.sql.len(), |length| start + length)
+        let word = Word { text: &self.sql[start..end], key, qualified: std::mem::take(&mut self.dot) };
+        (self.sql[start] != b'$').then_some(Token::Word(word))
     }
 
     /// The token that begins here, if one does: a comment is none.
@@ -267,16 +263,25 @@ impl<'s> Lexer<'s> {
     }
 
     /// Whether a parenthesis opens behind the token that was read last, with or without a space between.
+    #[inline(always)]
     pub(super) fn opens(&self) -> Option<Space> {
-        let rest = &self.sql[self.at..];
-        let spaces = rest.iter().position(|&byte| class(byte) != Class::Space)?;
-        match rest[spaces] {
+        let mut at = self.at;
+        while class(*self.sql.get(at)?) == Class::Space {
+            at += 1;
+        }
+        let spaces = at - self.at;
+        match self.sql[at] {
             b'(' if spaces == 0 => Some(Space::Without),
             b'(' => Some(Space::With),
             // A comment, perhaps.
-            b'/' | b'-' | b'#' => (self.clone().token() == Some(Token::Open)).then_some(Space::With),
+            b'/' | b'-' | b'#' => self.opens_behind_comment(),
             _ => None,
         }
+    }
+
+    #[cold]
+    fn opens_behind_comment(&self) -> Option<Space> {
+        (self.clone().token() == Some(Token::Open)).then_some(Space::With)
     }
 
     /// The next token, if it is a word.

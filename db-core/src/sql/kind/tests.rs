@@ -335,6 +335,19 @@ fn the_server_agrees() {
     assert!(refused < 12, "{refused} statements of the table were refused");
 }
 
+/// The limit of what a text tells.
+#[test]
+fn a_view_can_write_behind_a_query_that_reads() {
+    let server = Server::start().unwrap();
+    let mut conn = server.connect().unwrap();
+    create_schema(&mut conn);
+    conn.query_drop("CREATE VIEW paid AS SELECT pay(7) AS a").unwrap();
+    let sql = "SELECT a FROM paid";
+    assert_eq!(of(sql).effect, Reads);
+    assert_eq!(conn.query_first(sql).unwrap(), Some(7));
+    assert_eq!(conn.query_first("SELECT COUNT(*) FROM t WHERE id = 1007").unwrap(), Some(1));
+}
+
 /// A server's "FUNCTION … does not exist".
 const NO_SUCH_FUNCTION: [u16; 3] = [1305, 1630, 1128];
 
