@@ -180,7 +180,7 @@ macro_rules! inherent {
                 ///
                 /// # Errors
                 ///
-                /// The server's or the driver's, by [kind](Error::kind). One that ended the transaction is the answer to every later statement, too.
+                /// The server's or the driver's, by [kind](crate::Error::kind). One that ended the transaction is met by every later statement, too.
                 pub fn $name<$($generic: $bound),*>(&mut self $(, $arg: $ty)*) -> Result<$out> {
                     Queryable::$name(self $(, $arg)*).map_err(|error| self.own(error))
                 }
@@ -243,7 +243,7 @@ impl Transaction<'_> {
     ///
     /// # Errors
     ///
-    /// The server's or the driver's, by [kind](Error::kind), in the first packet of the reply; later ones come with the rows.
+    /// The server's or the driver's, by [kind](crate::Error::kind), in the first packet of the reply; later ones come with the rows.
     pub fn query_iter<Q: AsRef<str>>(&mut self, query: Q) -> Result<Rows<'_, Text>> {
         Ok(Rows::new(self.session().query_beside_state(query.as_ref(), false)?))
     }
@@ -254,7 +254,7 @@ impl Transaction<'_> {
     ///
     /// # Errors
     ///
-    /// The server's or the driver's, by [kind](Error::kind), in the first packet of the reply; later ones come with the rows.
+    /// The server's or the driver's, by [kind](crate::Error::kind), in the first packet of the reply; later ones come with the rows.
     pub fn exec_iter<S: AsStatement, P: Into<Params>>(&mut self, stmt: S, params: P) -> Result<Rows<'_, Binary>> {
         Ok(Rows::new(self.session().exec_beside_state(&stmt, params.into(), false)?))
     }
