@@ -15,7 +15,7 @@ use tests::{COMMIT, in_a_forked_child, quick};
 const PASSWORD: &str = "correct horse battery staple";
 
 /// How long the library waits for a server that says nothing.
-const PATIENCE: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// How long anything here may take.
 const LIMIT: Duration = Duration::from_secs(5);
