@@ -8,10 +8,11 @@ use std::{env, fmt};
 use mysql::OptsBuilder;
 
 use crate::config::Settings;
+use crate::config::pool::PoolOptions;
 use crate::session::lock::{LockGuard, SharedLock};
 use crate::session::shared::Database;
 use crate::transaction::retry_loop;
-use crate::{Error, ErrorKind, Result, RetryPolicy, Scope, Stats};
+use crate::{Error, ErrorKind, Pool, Result, RetryPolicy, Scope, Stats};
 
 /// As the servers' own `long_query_time`.
 const SLOW_TRANSACTION: Duration = Duration::from_secs(10);
@@ -72,6 +73,7 @@ impl Db {
             slow_transaction: SLOW_TRANSACTION,
             ledger: false,
             resolve_timeout: None,
+            pool: PoolOptions::default(),
             driver: Vec::new(),
         }
     }
@@ -83,20 +85,23 @@ impl Db {
     /// As [`DbBuilder::connect`].
     pub fn fork(&self) -> Result<Self> {
         let forked = Self::open(Arc::clone(&self.database().settings), SharedLock::new());
-        self.told(forked)
+        retry_loop::told(self.database(), forked)
     }
 
     /// Holds the lock over several calls: no other thread uses the connection meanwhile, and transactions of this thread still work.
     ///
     /// It waits for as long as it takes; [`SharedLock::try_lock_for`] does not.
     pub fn lock(&self) -> LockGuard<'_> {
-        self.database().lock()
+        match self.database().lock() {
+            Some(lock) => lock,
+            None => unreachable!("a Db is made of one session"),
+        }
     }
 
     /// This database's lock, for another builder, or for anything else that must exclude this database.
     #[must_use]
     pub fn shared_lock(&self) -> SharedLock {
-        self.database().lock.clone()
+        self.database().shared_lock().cloned().unwrap_or_default()
     }
 
     /// What this database and its clones have done so far. A [fork](Self::fork) counts for itself. It waits for nobody, and
@@ -114,7 +119,7 @@ impl Db {
     /// [`LockTimeout`](crate::ErrorKind::LockTimeout), [`ConnectionLost`](crate::ErrorKind::ConnectionLost).
     pub fn ping(&self) -> Result<()> {
         let database = self.database();
-        self.told(database.enter().and_then(|mut entered| entered.session.ping()))
+        retry_loop::told(database, database.enter().and_then(|mut entered| entered.session.ping()))
     }
 
     /// Makes the commit ledger's table in the URL's database, unless it is there. To be called once, on a `Db` without
@@ -138,7 +143,7 @@ impl Db {
     /// As [`ping`](Self::ping), and [`Config`](crate::ErrorKind::Config): the URL names no database.
     pub fn install_ledger(&self) -> Result<()> {
         let database = self.database();
-        self.told(database.enter().and_then(|mut entered| entered.session.install_ledger()))
+        retry_loop::told(database, database.enter().and_then(|mut entered| entered.session.install_ledger()))
     }
 
     /// Closes the connection now. The next use opens another one.
@@ -148,15 +153,6 @@ impl Db {
         self.database().disconnect();
     }
 
-    /// A retry around such a call learns of its failure as of a transaction's that could not begin.
-    fn told<R>(&self, result: Result<R>) -> Result<R> {
-        result.map_err(|error| {
-            let error = error.at(self.database().id());
-            retry_loop::saw_unreachable(self.database(), &error);
-            error
-        })
-    }
-
     fn open(settings: Arc<Settings>, lock: SharedLock) -> Result<Self> {
         let database = Database::new(settings, lock);
         database.connect_first()?;
@@ -164,10 +160,7 @@ impl Db {
     }
 
     fn database(&self) -> &Database {
-        match self.0.database() {
-            Some(database) => database,
-            None => unreachable!("a Db is made of a database only"),
-        }
+        self.0.database()
     }
 }
 
@@ -215,6 +208,7 @@ pub struct DbBuilder {
     slow_transaction: Duration,
     ledger: bool,
     resolve_timeout: Option<Duration>,
+    pool: PoolOptions,
     driver: Vec<Box<dyn FnOnce(OptsBuilder) -> OptsBuilder>>,
 }
 
@@ -292,6 +286,40 @@ impl DbBuilder {
         self
     }
 
+    /// The most connections that a [pool](Self::connect_pool) has open at a time. Default 10. In the URL: `max_connections`, or `pool_max`.
+    pub fn max_connections(mut self, connections: u32) -> Self {
+        self.pool.max_connections = Some(connections);
+        self
+    }
+
+    /// How many connections a [pool](Self::connect_pool) opens at once, and keeps although they are idle. Default 0: it opens one, and closes it
+    /// when it is idle. In the URL: `min_connections`, or `pool_min`.
+    pub fn min_connections(mut self, connections: u32) -> Self {
+        self.pool.min_connections = Some(connections);
+        self
+    }
+
+    /// How long a call waits for a connection of a [pool](Self::connect_pool) before it fails with
+    /// [`PoolTimeout`](crate::ErrorKind::PoolTimeout). Default: 30 seconds. In the URL: `acquire_timeout_ms`.
+    pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
+        self.pool.acquire_timeout = Some(timeout);
+        self
+    }
+
+    /// How long a connection of a [pool](Self::connect_pool) is used before it is closed, between two transactions. Default: 30 minutes. Up to
+    /// a fifth of it is taken off at random, so that connections that were opened together are not closed together. In the URL: `max_lifetime_ms`.
+    pub fn max_lifetime(mut self, lifetime: Duration) -> Self {
+        self.pool.max_lifetime = Some(lifetime);
+        self
+    }
+
+    /// How long a connection of a [pool](Self::connect_pool) may be idle before it is closed. Default: 10 minutes. It is looked at when
+    /// a call takes a connection. In the URL: `idle_timeout_ms`.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.pool.idle_timeout = Some(timeout);
+        self
+    }
+
     /// Changes the driver's own options, for what a URL cannot say: timeouts, TLS, a handler for LOCAL INFILE.
     ///
     /// Where they are silent, a dead server is noticed by TCP keepalive (10 seconds idle, then 3 probes 5 seconds apart) and, on Linux,
@@ -311,12 +339,29 @@ impl DbBuilder {
     /// - [`Unavailable`](crate::ErrorKind::Unavailable): the server is full, or going down.
     /// - [`AccessDenied`](crate::ErrorKind::AccessDenied), [`UnknownDatabase`](crate::ErrorKind::UnknownDatabase): it refuses.
     /// - [`UnknownTable`](crate::ErrorKind::UnknownTable): the commit ledger's table is missing; see [`Db::install_ledger`].
-    pub fn connect(self) -> Result<Db> {
-        let options = Settings::parse(&self.url)?;
-        let options = self.driver.into_iter().fold(OptsBuilder::from_opts(options), |options, change| change(options));
+    pub fn connect(mut self) -> Result<Db> {
+        let lock = self.lock.take().unwrap_or_default();
+        let (settings, _) = self.settings()?;
+        Db::open(Arc::new(settings), lock)
+    }
+
+    /// Connects a [`Pool`]: opens one connection, or [`min_connections`](Self::min_connections). A lock has no effect on it.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect). [`Config`](crate::ErrorKind::Config), too: `max_connections` is 0, or less than `min_connections`.
+    pub fn connect_pool(self) -> Result<Pool> {
+        let (settings, pool) = self.settings()?;
+        Pool::open(Arc::new(settings), pool.limits()?)
+    }
+
+    fn settings(self) -> Result<(Settings, PoolOptions)> {
+        let parsed = Settings::parse(&self.url)?;
+        let pool = self.pool.or(parsed.own.pool);
+        let options = self.driver.into_iter().fold(OptsBuilder::from_opts(parsed.driver), |options, change| change(options));
         let mut settings = Settings::new(options.into(), self.retry, self.lock_timeout, self.slow_transaction, self.ledger)?;
         settings.resolve_timeout = self.resolve_timeout.unwrap_or(settings.resolve_timeout);
-        Db::open(Arc::new(settings), self.lock.unwrap_or_default())
+        Ok((settings, pool))
     }
 }
 
@@ -329,6 +374,7 @@ impl fmt::Debug for DbBuilder {
             .field("slow_transaction", &self.slow_transaction)
             .field("commit_ledger", &self.ledger)
             .field("resolve_timeout", &self.resolve_timeout)
+            .field("pool", &self.pool)
             .finish_non_exhaustive()
     }
 }

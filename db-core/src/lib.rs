@@ -49,6 +49,7 @@ mod error;
 pub mod guide;
 mod ledger;
 mod options;
+mod pool;
 mod retry;
 mod session;
 mod sql;
@@ -67,6 +68,7 @@ pub use error::kind::ErrorKind;
 pub use error::{Error, Result};
 pub use mysql;
 pub use options::{Isolation, TxOptions};
+pub use pool::{Pool, PoolStatus};
 pub use retry::attempts::{Attempt, FailedAttempt};
 pub use retry::policy::RetryPolicy;
 pub use session::lock::{LockGuard, SharedLock};
@@ -79,7 +81,7 @@ pub mod prelude {
     pub use mysql::prelude::Queryable;
 
     pub use crate::{
-        Attempt, Db, DbBuilder, ErrorKind, Isolation, LockGuard, RetryPolicy, Scope, SharedLock, Transaction, TxOptions,
+        Attempt, Db, DbBuilder, ErrorKind, Isolation, LockGuard, Pool, RetryPolicy, Scope, SharedLock, Transaction, TxOptions,
         retry_on_disconnect, transactional,
     };
 }

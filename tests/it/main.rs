@@ -15,6 +15,7 @@ mod ledger;
 mod locks;
 mod nesting;
 mod observe;
+mod pool;
 mod retrying;
 mod round_trips;
 mod rows;

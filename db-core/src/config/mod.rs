@@ -1,13 +1,16 @@
 //! How a connection is made: the URL, the driver's options, and ours.
 
+pub(crate) mod pool;
 #[cfg(feature = "serde")]
 mod serde;
+mod url;
 
 use std::time::Duration;
 
 use mysql::consts::CapabilityFlags;
 use mysql::{Opts, OptsBuilder, UrlError};
 
+use crate::config::url::UrlOptions;
 use crate::ledger::row::Table;
 use crate::{Error, ErrorKind, Result, RetryPolicy};
 
@@ -44,11 +47,19 @@ pub(crate) struct Settings {
     pub(crate) resolve_timeout: Duration,
 }
 
+/// What a URL says.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) driver: Opts,
+    pub(crate) own: UrlOptions,
+}
+
 impl Settings {
     /// The URL is not repeated in the error: it holds the password.
-    pub(crate) fn parse(url: &str) -> Result<Opts> {
-        let parsed = if url.contains('#') { Err(UrlError::BadUrl) } else { Opts::from_url(url) };
-        parsed.map_err(|error| {
+    pub(crate) fn parse(url: &str) -> Result<Parsed> {
+        let (of_driver, own) = url::split(url)?;
+        let parsed = if url.contains('#') { Err(UrlError::BadUrl) } else { Opts::from_url(&of_driver) };
+        let driver = parsed.map_err(|error| {
             let wrong = match error {
                 // What was taken for an option, or for nothing at all, may be the rest of a password.
                 _ if url.contains('#') || url.split_once('?').is_some_and(|(_, options)| options.contains('@')) => {
@@ -64,7 +75,8 @@ impl Settings {
             };
             let message = format!("the database URL is not valid: {wrong}. It reads mysql://user:password@host:port/database?option=value");
             Error::new(ErrorKind::Config, message)
-        })
+        })?;
+        Ok(Parsed { driver, own })
     }
 
     /// `options` as the user gave them, completed where they are silent.
@@ -129,11 +141,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::pool::PoolOptions;
 
     fn refused(url: &str) -> String {
         let error = match Settings::parse(url) {
             Err(error) => error,
-            Ok(options) => Settings::new(options, RetryPolicy::default(), None, Duration::MAX, true).map(drop).expect_err(url),
+            Ok(parsed) => Settings::new(parsed.driver, RetryPolicy::default(), None, Duration::MAX, true).map(drop).expect_err(url),
         };
         assert_eq!(error.kind(), ErrorKind::Config, "{url}");
         assert!(!error.is_transient(), "{url}");
@@ -172,13 +185,18 @@ mod tests {
             let shown = Settings::parse(&format!("mysql://u@h/d?{name}=%00")).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(!shown.contains("no option"), "{shown}");
         }
-        assert_eq!(documented, 30);
+        assert_eq!(documented, 35);
 
-        let settings =
-            Settings::parse("mysql://u@h/d").and_then(|options| Settings::new(options, RetryPolicy::default(), None, Duration::MAX, false));
+        let settings = Settings::parse("mysql://u@h/d")
+            .and_then(|parsed| Settings::new(parsed.driver, RetryPolicy::default(), None, Duration::MAX, false));
         let settings = settings.expect("a plain URL");
         let used = &settings.options;
+        let limits = PoolOptions::default().limits().expect("the defaults");
+        let ms = |duration: Duration| Some(duration.as_millis().to_string());
         let defaults = [
+            ("acquire_timeout_ms", ms(limits.acquire_timeout)),
+            ("max_lifetime_ms", ms(limits.max_lifetime)),
+            ("idle_timeout_ms", ms(limits.idle_timeout)),
             ("tcp_connect_timeout_ms", used.get_tcp_connect_timeout().map(|timeout| timeout.as_millis().to_string())),
             ("tcp_keepalive_time_ms", used.get_tcp_keepalive_time_ms().map(|time| time.to_string())),
             ("tcp_keepalive_probe_interval_secs", used.get_tcp_keepalive_probe_interval_secs().map(|interval| interval.to_string())),
@@ -229,8 +247,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_url_can_panic(url in prop_oneof![any::<String>(), url_text()]) {
-            if let Ok(options) = Settings::parse(&url) {
-                let _ = Settings::new(options, RetryPolicy::default(), None, Duration::MAX, true);
+            if let Ok(parsed) = Settings::parse(&url) {
+                let _ = Settings::new(parsed.driver, RetryPolicy::default(), None, Duration::MAX, true);
             }
         }
 

@@ -28,6 +28,11 @@ struct WrittenBuilder {
     #[serde(default)]
     commit_ledger: bool,
     resolve_timeout_ms: Option<u64>,
+    max_connections: Option<u32>,
+    min_connections: Option<u32>,
+    acquire_timeout_ms: Option<u64>,
+    max_lifetime_ms: Option<u64>,
+    idle_timeout_ms: Option<u64>,
 }
 
 impl Default for WrittenPolicy {
@@ -71,7 +76,8 @@ impl<'de> Deserialize<'de> for RetryPolicy {
 }
 
 /// From a map: `url`, and what may be left out: `retry`, `lock_timeout_ms`, `slow_transaction_ms`, `commit_ledger`,
-/// `resolve_timeout_ms`.
+/// `resolve_timeout_ms`; for a [`Pool`](crate::Pool) `max_connections`, `min_connections`, `acquire_timeout_ms`, `max_lifetime_ms`,
+/// `idle_timeout_ms`.
 ///
 /// ```
 /// # fn main() -> Result<(), serde_json::Error> {
@@ -83,17 +89,27 @@ impl<'de> Deserialize<'de> for RetryPolicy {
 /// The URL is looked at by [`connect`](DbBuilder::connect).
 impl<'de> Deserialize<'de> for DbBuilder {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let WrittenBuilder { url, retry, lock_timeout_ms, slow_transaction_ms, commit_ledger, resolve_timeout_ms } =
-            WrittenBuilder::deserialize(deserializer)?;
-        let mut builder = Db::builder(&url).retry(retry).commit_ledger(commit_ledger);
-        if let Some(timeout) = lock_timeout_ms {
-            builder = builder.lock_timeout(Duration::from_millis(timeout));
+        let written = WrittenBuilder::deserialize(deserializer)?;
+        let mut builder = Db::builder(&written.url).retry(written.retry).commit_ledger(written.commit_ledger);
+        type Set = fn(DbBuilder, Duration) -> DbBuilder;
+        let durations = [
+            (written.lock_timeout_ms, Self::lock_timeout as Set),
+            (written.slow_transaction_ms, Self::slow_transaction),
+            (written.resolve_timeout_ms, Self::resolve_timeout),
+            (written.acquire_timeout_ms, Self::acquire_timeout),
+            (written.max_lifetime_ms, Self::max_lifetime),
+            (written.idle_timeout_ms, Self::idle_timeout),
+        ];
+        for (ms, set) in durations {
+            if let Some(ms) = ms {
+                builder = set(builder, Duration::from_millis(ms));
+            }
         }
-        if let Some(threshold) = slow_transaction_ms {
-            builder = builder.slow_transaction(Duration::from_millis(threshold));
+        if let Some(connections) = written.max_connections {
+            builder = builder.max_connections(connections);
         }
-        if let Some(timeout) = resolve_timeout_ms {
-            builder = builder.resolve_timeout(Duration::from_millis(timeout));
+        if let Some(connections) = written.min_connections {
+            builder = builder.min_connections(connections);
         }
         Ok(builder)
     }
@@ -139,14 +155,19 @@ mod tests {
 
     #[test]
     fn a_builder_has_what_was_written() {
-        let text = r#"{"url":"mysql://u:hunter2@h/d","retry":{"max_attempts":5},"lock_timeout_ms":2000,"slow_transaction_ms":500,"commit_ledger":true,"resolve_timeout_ms":30000}"#;
+        let text = r#"{"url":"mysql://u:hunter2@h/d","retry":{"max_attempts":5},"lock_timeout_ms":2000,"slow_transaction_ms":500,"commit_ledger":true,"resolve_timeout_ms":30000,"max_connections":5,"min_connections":1,"acquire_timeout_ms":1000,"max_lifetime_ms":60000,"idle_timeout_ms":3000}"#;
         let written: DbBuilder = from_str(text).expect("a builder");
         let built = Db::builder("mysql://u:hunter2@h/d")
             .retry(RetryPolicy::default().max_attempts(5))
             .lock_timeout(Duration::from_secs(2))
             .slow_transaction(Duration::from_millis(500))
             .commit_ledger(true)
-            .resolve_timeout(Duration::from_secs(30));
+            .resolve_timeout(Duration::from_secs(30))
+            .max_connections(5)
+            .min_connections(1)
+            .acquire_timeout(Duration::from_secs(1))
+            .max_lifetime(Duration::from_secs(60))
+            .idle_timeout(Duration::from_secs(3));
         assert_eq!(format!("{written:?}"), format!("{built:?}"));
         assert!(!format!("{written:?}").contains("hunter2"));
     }

@@ -6,6 +6,7 @@ pub(crate) mod socket;
 pub(crate) mod statement_cache;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use mysql::consts::SessionStateType;
 use mysql::prelude::{FromRow, Queryable};
@@ -56,6 +57,9 @@ pub(crate) struct Link {
     conn: Option<Conn>,
     process: u32,
     serial: u64,
+    opened: Instant,
+    /// How long it took to be opened.
+    creation: Duration,
     tls: bool,
     one_by_one: bool,
     /// Cleared by the first failure that leaves the state unknown.
@@ -150,6 +154,7 @@ impl Link {
             let verdict = classify::connect(&error);
             Error::classified(&error, verdict.kind, verdict.transient)
         };
+        let began = Instant::now();
         // A version that the driver cannot read, it panics at when asked for it.
         let connected = caught(|| {
             let conn = Conn::new(settings.options.clone())?;
@@ -161,6 +166,8 @@ impl Link {
             conn: Some(conn),
             process: std::process::id(),
             serial: next_serial(),
+            opened: began,
+            creation: Duration::ZERO,
             // The driver does without TLS on a Unix socket.
             tls: settings.options.get_ssl_opts().is_some() && settings.options.get_socket().is_none(),
             one_by_one: false,
@@ -173,6 +180,8 @@ impl Link {
             joined: String::new(),
         };
         link.set_up(None).map_err(refused)?;
+        link.opened = Instant::now();
+        link.creation = link.opened - began;
         Ok(link)
     }
 
@@ -261,6 +270,16 @@ impl Link {
     /// A number no other link of this process has, unlike the server's connection id.
     pub(crate) fn serial(&self) -> u64 {
         self.serial
+    }
+
+    /// When it was ready to be used.
+    pub(crate) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// How long it took to be ready.
+    pub(crate) fn creation(&self) -> Duration {
+        self.creation
     }
 
     pub(crate) fn is_multi_primary(&self) -> bool {

@@ -37,6 +37,8 @@ pub(crate) struct Session {
     settings: Arc<Settings>,
     counters: Arc<Counters>,
     link: Option<Link>,
+    /// It has had a connection.
+    was_connected: bool,
     /// Opened in place of `link` while a result that might borrow `link` could still be alive.
     fresh: Option<Link>,
     state: State,
@@ -51,7 +53,17 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(settings: Arc<Settings>, counters: Arc<Counters>) -> Self {
         let recorder = Recorder::new(&settings);
-        Self { settings, counters, link: None, fresh: None, state: State::new(), recorder, faulted: None, resolving: Duration::ZERO }
+        Self {
+            settings,
+            counters,
+            link: None,
+            was_connected: false,
+            fresh: None,
+            state: State::new(),
+            recorder,
+            faulted: None,
+            resolving: Duration::ZERO,
+        }
     }
 
     /// As [`connect`](Self::connect), to a server that accepts writes.
@@ -77,7 +89,8 @@ impl Session {
         }
         self.close();
         let mut link = Link::open(&self.settings)?;
-        span::opened(&self.settings, &self.counters, link.conn());
+        span::opened(&self.settings, &self.counters, link.conn(), self.was_connected);
+        self.was_connected = true;
         self.recorder.enroll(&mut link)?;
         self.link = Some(link);
         Ok(())
@@ -249,6 +262,16 @@ impl Session {
         self.state.session_changed |= link.is_some_and(Link::session_changed);
     }
 
+    /// The connection, where no transaction is open.
+    pub(crate) fn link(&self) -> Option<&Link> {
+        self.link.as_ref()
+    }
+
+    /// The last error that a statement of the last transaction met.
+    pub(crate) fn last_error(&self) -> Option<ErrorKind> {
+        self.state.last_error().map(Error::kind)
+    }
+
     pub(crate) fn conn(&self) -> Option<&mysql::Conn> {
         self.fresh.as_ref().or(self.link.as_ref()).map(Link::conn)
     }
@@ -296,7 +319,7 @@ impl Session {
         );
         state.start_over();
         let again = Link::open(settings).map_err(mysql::Error::from).and_then(|mut opened| {
-            span::opened(settings, counters, opened.conn());
+            span::opened(settings, counters, opened.conn(), true);
             recorder.enroll(&mut opened)?;
             attempt(fresh.insert(opened), state, raw, &mut run)
         });

@@ -210,9 +210,10 @@ fn retry_span(settings: &Settings, counters: &Counters, body: &'static str) -> t
     span!("db_core.retry", settings, counters, body, tracing::field::Empty)
 }
 
-/// A connection was opened for the body's statements.
-pub(crate) fn opened(settings: &Settings, counters: &Counters, conn: &Conn) {
-    if counters.opened(conn.server_version()) {
+/// A connection was opened for the body's statements. `again`: in place of an earlier one.
+pub(crate) fn opened(settings: &Settings, counters: &Counters, conn: &Conn, again: bool) {
+    counters.opened(conn.server_version(), again);
+    if !again {
         event!(
             debug,
             "db_core.connect",

@@ -33,11 +33,11 @@ pub struct Stats {
     pub unknown: u64,
     /// Runs of a transaction's body. What exceeds the transactions above are repetitions.
     pub attempts: u64,
-    /// Connections opened after the first.
+    /// Connections opened in place of an earlier one.
     pub reconnects: u64,
-    /// How often a thread had to wait for the lock.
+    /// How often a thread had to wait for the lock, or for a connection of the pool.
     pub lock_waits: u64,
-    /// How long threads have waited for the lock, in all.
+    /// How long threads have waited for it, in all.
     pub lock_wait: Duration,
     /// How long transactions were open, in all: from the beginning of the body to the end of COMMIT or ROLLBACK, attempt by attempt.
     pub in_transaction: Duration,
@@ -54,7 +54,7 @@ pub(crate) struct Counters {
     failed: Count,
     unknown: Count,
     attempts: Count,
-    connections: Count,
+    reconnects: Count,
     lock_waits: Count,
     lock_wait: Count,
     in_transaction: Count,
@@ -98,7 +98,7 @@ impl Counters {
             failed: Count::default(),
             unknown: Count::default(),
             attempts: Count::default(),
-            connections: Count::default(),
+            reconnects: Count::default(),
             lock_waits: Count::default(),
             lock_wait: Count::default(),
             in_transaction: Count::default(),
@@ -116,7 +116,7 @@ impl Counters {
             failed: self.failed.get(),
             unknown: self.unknown.get(),
             attempts: self.attempts.get(),
-            reconnects: self.connections.get().saturating_sub(1),
+            reconnects: self.reconnects.get(),
             lock_waits: self.lock_waits.get(),
             lock_wait: self.lock_wait.time(),
             in_transaction: self.in_transaction.time(),
@@ -135,16 +135,15 @@ impl Counters {
         }
     }
 
-    /// A connection was opened. Returns whether it was the first.
-    pub(crate) fn opened(&self, version: (u16, u16, u16)) -> bool {
+    /// A connection was opened. `again`: in place of an earlier one.
+    pub(crate) fn opened(&self, version: (u16, u16, u16), again: bool) {
         // MariaDB began to count at 10, where MySQL has not arrived; to older clients it introduces itself as 5.5.5.
         let mariadb = version.0 >= 10 || version == (5, 5, 5);
         self.system.store(if mariadb { MARIADB } else { MYSQL }, Ordering::Relaxed);
-        let first = self.connections.add(1) == 0;
-        if !first {
+        if again {
+            self.reconnects.add(1);
             self.meters.count(metrics::RECONNECTS);
         }
-        first
     }
 
     pub(crate) fn attempt(&self) {
@@ -172,6 +171,12 @@ impl Counters {
         self.lock_waits.add(1);
         self.lock_wait.add_time(time);
         self.meters.time(metrics::LOCK_WAIT, time);
+    }
+
+    /// For a connection of the pool.
+    pub(crate) fn waited_for_connection(&self, time: Duration) {
+        self.lock_waits.add(1);
+        self.lock_wait.add_time(time);
     }
 
     pub(crate) fn recovered(&self, time: Duration) {

@@ -23,10 +23,10 @@ use crate::session::shared::Database;
 use crate::telemetry::span::Watch;
 use crate::{Attempt, Error, ErrorKind, Result, RetryPolicy, TxOptions};
 
-/// What a transaction can start from: a [`Db`](crate::Db), or a [`Transaction`] that is open already.
+/// What a transaction can start from: a [`Db`](crate::Db), a [`Pool`](crate::Pool), or a [`Transaction`] that is open already.
 ///
-/// Both dereference to it, so that a function that takes `&Scope<'_>`, as every `#[transactional]` function does for its
-/// callers, is called with `&db` for a transaction of its own, and with `tx` to become part of that one.
+/// All dereference to it, so that a function that takes `&Scope<'_>`, as every `#[transactional]` function does for its
+/// callers, is called with `&db` or `&pool` for a transaction of its own, and with `tx` to become part of that one.
 pub struct Scope<'a>(Inner<'a>);
 
 enum Inner<'a> {
@@ -61,11 +61,11 @@ impl<'a> Scope<'a> {
         Scope(Inner::Database(Box::new(database)))
     }
 
-    /// The database, unless this is an open transaction.
-    pub(crate) fn database(&self) -> Option<&Database> {
+    /// The database that this was made of.
+    pub(crate) fn database(&self) -> &Database {
         match &self.0 {
-            Inner::Database(database) => Some(database),
-            Inner::Open(_) => None,
+            Inner::Database(database) => database,
+            Inner::Open(_) => unreachable!("only a Db and a Pool ask, and both are made of a database"),
         }
     }
 

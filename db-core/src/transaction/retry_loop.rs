@@ -70,6 +70,15 @@ pub(crate) fn saw_unreachable(database: &Database, error: &Error) {
     }
 }
 
+/// A retry around a use of the connection learns of its failure as of a transaction's that could not begin.
+pub(crate) fn told<R>(database: &Database, result: Result<R>) -> Result<R> {
+    result.map_err(|error| {
+        let error = error.at(database.id());
+        saw_unreachable(database, &error);
+        error
+    })
+}
+
 /// A transaction has ended. Returns the hooks that are to run now.
 pub(super) fn saw_end(database: &Database, ended: &Ended, hooks: Vec<Hook>, panicked: bool) -> Vec<Hook> {
     if ended.spent {
