@@ -80,7 +80,8 @@ fn sql_is_written_in_the_files_that_send_it_and_holds_numbers_and_names_of_our_o
             "session/commit.rs",
             "session/mod.rs",
             "session/sentinel.rs",
-            "session/state.rs"
+            "session/state.rs",
+            "watch/ask.rs"
         ]
     );
     // What a caller passes is never put into a statement: it goes to the server as it is. These two pass it on, and write savepoints.

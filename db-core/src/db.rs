@@ -70,6 +70,9 @@ impl Db {
             lock: None,
             retry: RetryPolicy::default(),
             lock_timeout: None,
+            timeout: None,
+            silence: None,
+            commit_timeout: None,
             slow_transaction: SLOW_TRANSACTION,
             ledger: false,
             resolve_timeout: None,
@@ -205,6 +208,9 @@ pub struct DbBuilder {
     lock: Option<SharedLock>,
     retry: RetryPolicy,
     lock_timeout: Option<Duration>,
+    timeout: Option<Duration>,
+    silence: Option<Duration>,
+    commit_timeout: Option<Duration>,
     slow_transaction: Duration,
     ledger: bool,
     resolve_timeout: Option<Duration>,
@@ -251,9 +257,33 @@ impl DbBuilder {
         self
     }
 
-    /// How long a call waits for the lock before it fails with [`LockTimeout`](crate::ErrorKind::LockTimeout). Default: without end.
+    /// How long a call waits for the lock before it fails with [`LockTimeout`](crate::ErrorKind::LockTimeout), whose text names the function
+    /// that has it. Default: 30 seconds. [`Duration::MAX`]: without end.
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = Some(timeout);
+        self
+    }
+
+    /// How long a call may take as a whole, unless [`TxOptions::timeout`](crate::TxOptions::timeout) says otherwise. Default: no limit.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How long a statement may be without a reply before the server is asked about it, on another connection. Default: 20 seconds.
+    ///
+    /// If the server still works on the statement, the wait goes on: a long query is not cut. If it does not (the reply was lost), or cannot be
+    /// asked either for as long again, the connection is taken for lost. If another server replies, or one that hides the sessions' numbers (as
+    /// some proxies do), nothing is concluded, and only a [`timeout`](Self::timeout) ends the wait.
+    pub fn silence(mut self, silence: Duration) -> Self {
+        self.silence = Some(silence);
+        self
+    }
+
+    /// How long COMMIT may take before its connection is taken for lost, and the COMMIT is [resolved](Self::commit_ledger). Default: 60 seconds.
+    /// A member of a replication group that has lost its majority never replies to COMMIT.
+    pub fn commit_timeout(mut self, timeout: Duration) -> Self {
+        self.commit_timeout = Some(timeout);
         self
     }
 
@@ -359,7 +389,11 @@ impl DbBuilder {
         let parsed = Settings::parse(&self.url)?;
         let pool = self.pool.or(parsed.own.pool);
         let options = self.driver.into_iter().fold(OptsBuilder::from_opts(parsed.driver), |options, change| change(options));
-        let mut settings = Settings::new(options.into(), self.retry, self.lock_timeout, self.slow_transaction, self.ledger)?;
+        let mut settings = Settings::new(options.into(), self.retry, self.slow_transaction, self.ledger)?;
+        settings.lock_timeout = self.lock_timeout.unwrap_or(settings.lock_timeout);
+        settings.timeout = self.timeout;
+        settings.silence = self.silence.unwrap_or(settings.silence);
+        settings.commit_timeout = self.commit_timeout.unwrap_or(settings.commit_timeout);
         settings.resolve_timeout = self.resolve_timeout.unwrap_or(settings.resolve_timeout);
         Ok((settings, pool))
     }
@@ -371,6 +405,9 @@ impl fmt::Debug for DbBuilder {
         f.debug_struct("DbBuilder")
             .field("retry", &self.retry)
             .field("lock_timeout", &self.lock_timeout)
+            .field("timeout", &self.timeout)
+            .field("silence", &self.silence)
+            .field("commit_timeout", &self.commit_timeout)
             .field("slow_transaction", &self.slow_transaction)
             .field("commit_ledger", &self.ledger)
             .field("resolve_timeout", &self.resolve_timeout)

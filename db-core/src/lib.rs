@@ -49,12 +49,14 @@ mod error;
 pub mod guide;
 mod ledger;
 mod options;
+mod per_process;
 mod pool;
 mod retry;
 mod session;
 mod sql;
 mod telemetry;
 mod transaction;
+mod watch;
 
 pub use db::{Db, DbBuilder};
 #[doc = include_str!("../docs/retry_on_disconnect.md")]

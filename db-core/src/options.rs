@@ -1,6 +1,7 @@
 //! What may be asked of a transaction?
 
 use std::fmt;
+use std::time::Duration;
 
 /// How a transaction is to run.
 ///
@@ -16,13 +17,18 @@ pub struct TxOptions {
     pub(crate) isolation: Option<Isolation>,
     pub(crate) read_only: bool,
     pub(crate) join: bool,
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "timeout_ms", with = "crate::config::serde::ms", skip_serializing_if = "Option::is_none")
+    )]
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl TxOptions {
     /// The server's isolation level, reading and writing, a savepoint when inside another transaction.
     #[must_use]
     pub const fn new() -> Self {
-        Self { isolation: None, read_only: false, join: false }
+        Self { isolation: None, read_only: false, join: false, timeout: None }
     }
 
     /// The isolation level. Default: the session's own, which is REPEATABLE READ unless the server is set up otherwise.
@@ -45,6 +51,19 @@ impl TxOptions {
     #[must_use]
     pub const fn join(mut self, join: bool) -> Self {
         self.join = join;
+        self
+    }
+
+    /// How long the whole call may take: waiting for the lock or for a connection of the pool, connecting, all attempts, and the delays between
+    /// them. Default: what the [builder](crate::DbBuilder::timeout) says, which is no limit. It has no effect inside another transaction, whose
+    /// call has the limit.
+    ///
+    /// When the time is over the statement under way is ended, and the call ends in [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) with
+    /// nothing committed. If COMMIT is under way then, and its reply does not come, the [commit ledger](crate::guide::ledger) is asked, for up to
+    /// [`max_elapsed`](crate::RetryPolicy::max_elapsed) more. The body's own computations are not interrupted.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
         self
     }
 

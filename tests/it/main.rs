@@ -10,6 +10,7 @@ mod doom;
 mod ends;
 mod faults;
 mod guard;
+mod hangs;
 mod hostile;
 mod ledger;
 mod locks;

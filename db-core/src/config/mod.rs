@@ -2,7 +2,7 @@
 
 pub(crate) mod pool;
 #[cfg(feature = "serde")]
-mod serde;
+pub(crate) mod serde;
 mod url;
 
 use std::time::Duration;
@@ -17,6 +17,11 @@ use crate::{Error, ErrorKind, Result, RetryPolicy};
 /// The server's own limit shall be the one that is met: this is MySQL's default, and above MariaDB's.
 const MAX_ALLOWED_PACKET: usize = 64 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A body that waits for a thread that waits for the same lock would otherwise wait indefinitely.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(20);
+/// A member of a group that has no majority never replies to COMMIT.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longer than a cluster takes to elect another primary: Group Replication's defaults cost 22 to 30 seconds, Galera's 6 to 9.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A dead peer is noticed by keepalive while a reply is awaited, and by the user timeout while a request
@@ -38,7 +43,13 @@ pub(crate) struct Settings {
     /// The read timeout of the statements; the options hold the one of the handshake.
     pub(crate) read_timeout: Option<Duration>,
     pub(crate) retry: RetryPolicy,
-    pub(crate) lock_timeout: Option<Duration>,
+    pub(crate) lock_timeout: Duration,
+    /// How long a call may take.
+    pub(crate) timeout: Option<Duration>,
+    /// How long a request may be without a reply before the server is asked about it.
+    pub(crate) silence: Duration,
+    /// How long COMMIT may take.
+    pub(crate) commit_timeout: Duration,
     /// A transaction that is open for longer is worth a warning.
     pub(crate) slow_transaction: Duration,
     /// Where COMMITs are recorded, if they are.
@@ -80,13 +91,7 @@ impl Settings {
     }
 
     /// `options` as the user gave them, completed where they are silent.
-    pub(crate) fn new(
-        options: Opts,
-        retry: RetryPolicy,
-        lock_timeout: Option<Duration>,
-        slow_transaction: Duration,
-        ledger: bool,
-    ) -> Result<Self> {
+    pub(crate) fn new(options: Opts, retry: RetryPolicy, slow_transaction: Duration, ledger: bool) -> Result<Self> {
         if options.get_ssl_opts().is_some() && !TLS {
             return Err(Error::new(ErrorKind::Config, "TLS needs the feature `rustls` or `native-tls` of db-core"));
         }
@@ -119,7 +124,10 @@ impl Settings {
             statements,
             read_timeout,
             retry,
-            lock_timeout,
+            lock_timeout: LOCK_TIMEOUT,
+            timeout: None,
+            silence: SILENCE,
+            commit_timeout: COMMIT_TIMEOUT,
             slow_transaction,
             ledger,
             resolve_timeout: RESOLVE_TIMEOUT,
@@ -146,7 +154,7 @@ mod tests {
     fn refused(url: &str) -> String {
         let error = match Settings::parse(url) {
             Err(error) => error,
-            Ok(parsed) => Settings::new(parsed.driver, RetryPolicy::default(), None, Duration::MAX, true).map(drop).expect_err(url),
+            Ok(parsed) => Settings::new(parsed.driver, RetryPolicy::default(), Duration::MAX, true).map(drop).expect_err(url),
         };
         assert_eq!(error.kind(), ErrorKind::Config, "{url}");
         assert!(!error.is_transient(), "{url}");
@@ -187,8 +195,8 @@ mod tests {
         }
         assert_eq!(documented, 35);
 
-        let settings = Settings::parse("mysql://u@h/d")
-            .and_then(|parsed| Settings::new(parsed.driver, RetryPolicy::default(), None, Duration::MAX, false));
+        let settings =
+            Settings::parse("mysql://u@h/d").and_then(|parsed| Settings::new(parsed.driver, RetryPolicy::default(), Duration::MAX, false));
         let settings = settings.expect("a plain URL");
         let used = &settings.options;
         let limits = PoolOptions::default().limits().expect("the defaults");
@@ -248,7 +256,7 @@ mod tests {
         #[test]
         fn no_url_can_panic(url in prop_oneof![any::<String>(), url_text()]) {
             if let Ok(parsed) = Settings::parse(&url) {
-                let _ = Settings::new(parsed.driver, RetryPolicy::default(), None, Duration::MAX, true);
+                let _ = Settings::new(parsed.driver, RetryPolicy::default(), Duration::MAX, true);
             }
         }
 

@@ -28,6 +28,9 @@ struct WrittenBuilder {
     #[serde(default)]
     commit_ledger: bool,
     resolve_timeout_ms: Option<u64>,
+    timeout_ms: Option<u64>,
+    silence_ms: Option<u64>,
+    commit_timeout_ms: Option<u64>,
     max_connections: Option<u32>,
     min_connections: Option<u32>,
     acquire_timeout_ms: Option<u64>,
@@ -53,6 +56,19 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A duration that may be missing.
+pub(crate) mod ms {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        duration.map(milliseconds).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map(Duration::from_millis))
+    }
+}
+
 /// As a map: `max_attempts`, `base_delay_ms`, `max_delay_ms`, `max_elapsed_ms`. What is less than a millisecond is lost.
 impl Serialize for RetryPolicy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -76,7 +92,7 @@ impl<'de> Deserialize<'de> for RetryPolicy {
 }
 
 /// From a map: `url`, and what may be left out: `retry`, `lock_timeout_ms`, `slow_transaction_ms`, `commit_ledger`,
-/// `resolve_timeout_ms`; for a [`Pool`](crate::Pool) `max_connections`, `min_connections`, `acquire_timeout_ms`, `max_lifetime_ms`,
+/// `resolve_timeout_ms`, `timeout_ms`, `silence_ms`, `commit_timeout_ms`; for a [`Pool`](crate::Pool) `max_connections`, `min_connections`, `acquire_timeout_ms`, `max_lifetime_ms`,
 /// `idle_timeout_ms`.
 ///
 /// ```
@@ -96,6 +112,9 @@ impl<'de> Deserialize<'de> for DbBuilder {
             (written.lock_timeout_ms, Self::lock_timeout as Set),
             (written.slow_transaction_ms, Self::slow_transaction),
             (written.resolve_timeout_ms, Self::resolve_timeout),
+            (written.timeout_ms, Self::timeout),
+            (written.silence_ms, Self::silence),
+            (written.commit_timeout_ms, Self::commit_timeout),
             (written.acquire_timeout_ms, Self::acquire_timeout),
             (written.max_lifetime_ms, Self::max_lifetime),
             (written.idle_timeout_ms, Self::idle_timeout),
@@ -155,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_builder_has_what_was_written() {
-        let text = r#"{"url":"mysql://u:hunter2@h/d","retry":{"max_attempts":5},"lock_timeout_ms":2000,"slow_transaction_ms":500,"commit_ledger":true,"resolve_timeout_ms":30000,"max_connections":5,"min_connections":1,"acquire_timeout_ms":1000,"max_lifetime_ms":60000,"idle_timeout_ms":3000}"#;
+        let text = r#"{"url":"mysql://u:hunter2@h/d","retry":{"max_attempts":5},"lock_timeout_ms":2000,"slow_transaction_ms":500,"commit_ledger":true,"resolve_timeout_ms":30000,"timeout_ms":9000,"silence_ms":5000,"commit_timeout_ms":7000,"max_connections":5,"min_connections":1,"acquire_timeout_ms":1000,"max_lifetime_ms":60000,"idle_timeout_ms":3000}"#;
         let written: DbBuilder = from_str(text).expect("a builder");
         let built = Db::builder("mysql://u:hunter2@h/d")
             .retry(RetryPolicy::default().max_attempts(5))
@@ -163,6 +182,9 @@ mod tests {
             .slow_transaction(Duration::from_millis(500))
             .commit_ledger(true)
             .resolve_timeout(Duration::from_secs(30))
+            .timeout(Duration::from_secs(9))
+            .silence(Duration::from_secs(5))
+            .commit_timeout(Duration::from_secs(7))
             .max_connections(5)
             .min_connections(1)
             .acquire_timeout(Duration::from_secs(1))
@@ -209,6 +231,7 @@ mod tests {
             let policy = RetryPolicy::default().max_attempts(attempts).base_delay(base).max_delay(longest).max_elapsed(elapsed);
             prop_assert_eq!(from_str::<RetryPolicy>(&to_string(&policy)?)?, policy);
             let options = TxOptions::new().read_only(read_only).join(join);
+            let options = if join { options.timeout(base) } else { options };
             let options = match level {
                 0 => options.isolation(Isolation::ReadUncommitted),
                 1 => options.isolation(Isolation::ReadCommitted),

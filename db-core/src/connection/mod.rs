@@ -5,20 +5,23 @@ pub(crate) mod response;
 pub(crate) mod socket;
 pub(crate) mod statement_cache;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mysql::consts::SessionStateType;
 use mysql::prelude::{FromRow, Queryable};
-use mysql::{Conn, Row, Text};
+use mysql::{Conn, Opts, OptsBuilder, Row, Text};
 
 use crate::config::Settings;
 use crate::connection::response::{Reply, caught, garbled};
 use crate::connection::socket::Seen;
 use crate::connection::statement_cache::StatementCache;
 use crate::error::classify;
+use crate::retry::deadline;
 use crate::telemetry::event::event;
-use crate::{Error, ErrorKind, Result};
+use crate::watch::watched::Watched;
+use crate::{Error, ErrorKind, Result, watch};
 
 /// Whatever `completion_type` says: a chained transaction would keep the isolation level and the access mode of this one, and a
 /// released session would end.
@@ -35,6 +38,8 @@ const CHECK: &str = "SAVEPOINT db_core_check";
 const FACTS: &str = "SHOW VARIABLES WHERE Variable_name IN ('max_allowed_packet', 'hostname', 'port', 'server_uuid', \
                      'wsrep_node_name', 'wsrep_on', 'group_replication_single_primary_mode', 'read_only', \
                      'super_read_only', 'innodb_read_only')";
+
+const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
 
 /// The most rows that the reply to a question of ours may have.
 const MOST_ROWS: usize = 100;
@@ -72,6 +77,10 @@ pub(crate) struct Link {
     statements: StatementCache,
     /// The most bytes that the driver sends in one request.
     driver_limit: Option<usize>,
+    /// How the watch sees it. `None`: it is for short statements of our own.
+    watched: Option<Arc<Watched>>,
+    /// When the call ends that uses it.
+    deadline: Option<Instant>,
     /// Where the statements of a request are put together.
     joined: String,
 }
@@ -140,24 +149,55 @@ impl PacketError {
 
 impl Link {
     /// Connects: one round trip for the handshake, one for the session's settings.
-    pub(crate) fn open(settings: &Settings) -> Result<Self> {
+    pub(crate) fn open(settings: &Arc<Settings>) -> Result<Self> {
         let mut link = Self::open_quick(settings)?;
         link.reads_time_out = settings.read_timeout.is_some();
-        socket::set_read_timeout(link.conn(), settings.read_timeout)
-            .map_err(|error| Error::new(ErrorKind::ConnectFailed, format!("the socket takes no read timeout: {error}")))?;
+        let failed = |error| Error::new(ErrorKind::ConnectFailed, format!("the socket cannot be set up: {error}"));
+        socket::set_read_timeout(link.conn(), settings.read_timeout).map_err(failed)?;
+        let socket = socket::second(link.conn()).map_err(failed)?;
+        let watched = Watched::new(Arc::clone(settings), socket, link.identity(), link.conn().connection_id(), link.opened);
+        let watched = Arc::new(watched);
+        watch::add(&watched);
+        link.watched = Some(watched);
+        link.ends_with_the_call();
         Ok(link)
+    }
+
+    /// The call that uses it from now on may have a deadline.
+    pub(crate) fn ends_with_the_call(&mut self) {
+        let deadline = deadline::current();
+        if self.deadline != deadline
+            && let Some(watched) = &self.watched
+        {
+            self.deadline = deadline;
+            watched.ends_by(deadline);
+            if deadline.is_some() {
+                watch::look_again();
+            }
+        }
+    }
+
+    pub(crate) fn watched(&self) -> Option<&Arc<Watched>> {
+        self.watched.as_ref()
     }
 
     /// A connection for short statements of our own: the handshake's read timeout stays.
     pub(crate) fn open_quick(settings: &Settings) -> Result<Self> {
+        if deadline::passed() {
+            return Err(deadline::exceeded("it passed before a connection was made"));
+        }
         let refused = |error: mysql::Error| {
             let verdict = classify::connect(&error);
-            Error::classified(&error, verdict.kind, verdict.transient)
+            deadline::or_exceeded(Error::classified(&error, verdict.kind, verdict.transient))
+        };
+        let options = match deadline::current() {
+            None => settings.options.clone(),
+            Some(_) => in_time(&settings.options),
         };
         let began = Instant::now();
         // A version that the driver cannot read, it panics at when asked for it.
         let connected = caught(|| {
-            let conn = Conn::new(settings.options.clone())?;
+            let conn = Conn::new(options)?;
             conn.server_version();
             Ok(conn)
         });
@@ -177,6 +217,8 @@ impl Link {
             server: ServerFacts::default(),
             statements: StatementCache::new(settings.statements),
             driver_limit: settings.options.get_max_allowed_packet(),
+            watched: None,
+            deadline: None,
             joined: String::new(),
         };
         link.set_up(None).map_err(refused)?;
@@ -224,7 +266,12 @@ impl Link {
         let Some(database) = settings.options.get_db_name().filter(|name| !name.is_empty()) else { return Ok(false) };
         self.verify()?;
         let home = format!("USE `{}`", database.replace('`', "``"));
-        let reset = self.conn_mut().and_then(|conn| caught(|| conn.reset())).and_then(|()| self.set_up(Some(&home)));
+        let watched = self.watched.clone();
+        let reset = self.conn_mut().and_then(|conn| {
+            let _waiting = watched.as_deref().map(Watched::waiting);
+            caught(|| conn.reset())
+        });
+        let reset = reset.and_then(|()| self.set_up(Some(&home)));
         reset.map_err(|error| {
             self.abandon();
             Error::from(error)
@@ -408,6 +455,20 @@ impl Link {
         self.execute(statements, &mut |reply, _| Err(reply.refuse("the server sent rows where none were asked for")))
     }
 
+    /// As [`packet`](Self::packet), with COMMIT in it: the watch neither interrupts it, nor waits for its reply indefinitely.
+    pub(crate) fn commit(&mut self, statements: &[&str]) -> Result<u64, PacketError> {
+        let watched = self.watched.clone();
+        let commits = |commits| {
+            if let Some(watched) = &watched {
+                watched.commits(commits);
+            }
+        };
+        commits(true);
+        let committed = self.packet(statements);
+        commits(false);
+        committed
+    }
+
     /// As [`packet`](Self::packet), of which one statement has rows of two columns.
     fn packet_with_rows(&mut self, statements: &[&str]) -> Result<Vec<(String, String)>, PacketError> {
         let mut rows = Vec::new();
@@ -452,8 +513,13 @@ impl Link {
     }
 
     fn request(&mut self, sql: &str) -> mysql::Result<Reply<'_, '_, '_, Text>> {
+        let watched = self.watched.clone();
         let conn = self.conn_mut()?;
-        Ok(Reply::new(caught(|| conn.query_iter(sql))?))
+        let results = {
+            let _waiting = watched.as_deref().map(Watched::waiting);
+            caught(|| conn.query_iter(sql))?
+        };
+        Ok(Reply::new(results, watched))
     }
 
     /// Reads every result: an error in a later one is otherwise lost with the result.
@@ -487,6 +553,9 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         let Some(conn) = self.conn.take() else { return };
+        if let Some(watched) = self.watched.take() {
+            watch::remove(&watched);
+        }
         if self.inherited() {
             // COM_QUIT from here would end the parent's session.
             std::mem::forget(conn);
@@ -494,6 +563,15 @@ impl Drop for Link {
             socket::silence(&conn);
         }
     }
+}
+
+/// With timeouts that end with the call.
+fn in_time(options: &Opts) -> Opts {
+    // The driver takes no timeout of zero.
+    let within = |timeout: Option<&Duration>| Some(deadline::at_most(timeout.copied().unwrap_or(Duration::MAX)).max(LEAST_TIMEOUT));
+    let connect = within(options.get_tcp_connect_timeout().as_ref());
+    let read = within(options.get_read_timeout());
+    OptsBuilder::from_opts(options.clone()).tcp_connect_timeout(connect).read_timeout(read).into()
 }
 
 /// A number that no other connection of this process has.

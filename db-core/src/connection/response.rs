@@ -1,10 +1,13 @@
 //! Reading a reply to its end, whatever the server sends.
 
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
 use std::{io, mem};
 
 use mysql::prelude::Protocol;
 use mysql::{QueryResult, Row};
+
+use crate::watch::watched::Watched;
 
 /// Calls the driver, which takes for granted that no packet is empty, that keys can be read, and the like. Where it panics, what it was in
 /// the middle of is not known. The panic's message is not told: it may hold a value.
@@ -24,11 +27,15 @@ pub(crate) fn garbled(why: &'static str) -> mysql::Error {
 }
 
 /// The results of one request. Dropped early, they are read to their end, but for a server that garbled them: that may have no end.
-pub(crate) struct Reply<'c, 't, 'tc, T: Protocol>(Option<QueryResult<'c, 't, 'tc, T>>);
+pub(crate) struct Reply<'c, 't, 'tc, T: Protocol> {
+    results: Option<QueryResult<'c, 't, 'tc, T>>,
+    /// Told of each wait for more of it.
+    watched: Option<Arc<Watched>>,
+}
 
 impl<'c, 't, 'tc, T: Protocol> Reply<'c, 't, 'tc, T> {
-    pub(crate) fn new(results: QueryResult<'c, 't, 'tc, T>) -> Self {
-        Self(Some(results))
+    pub(crate) fn new(results: QueryResult<'c, 't, 'tc, T>, watched: Option<Arc<Watched>>) -> Self {
+        Self { results: Some(results), watched }
     }
 
     /// Whether there is another result.
@@ -44,26 +51,27 @@ impl<'c, 't, 'tc, T: Protocol> Reply<'c, 't, 'tc, T> {
 
     /// What the driver has of the result that is next.
     pub(crate) fn results(&self) -> Option<&QueryResult<'c, 't, 'tc, T>> {
-        self.0.as_ref()
+        self.results.as_ref()
     }
 
     /// How many rows the statement changed whose result is next.
     pub(crate) fn affected_rows(&self) -> u64 {
-        self.0.as_ref().map_or(0, QueryResult::affected_rows)
+        self.results.as_ref().map_or(0, QueryResult::affected_rows)
     }
 
     /// Leaves the rest where it is.
     pub(crate) fn refuse(&mut self, why: &'static str) -> mysql::Error {
-        mem::forget(self.0.take());
+        mem::forget(self.results.take());
         garbled(why)
     }
 
     fn read<R>(&mut self, read: impl FnOnce(&mut QueryResult<'c, 't, 'tc, T>) -> mysql::Result<R>) -> mysql::Result<R> {
-        let results = self.0.as_mut().ok_or_else(|| garbled("the rest of the reply was refused"))?;
+        let results = self.results.as_mut().ok_or_else(|| garbled("the rest of the reply was refused"))?;
+        let _waiting = self.watched.as_deref().map(Watched::waiting);
         let read = caught(|| read(results));
         // What the server refuses, it refuses in so many words, and has then said all.
         if matches!(&read, Err(error) if !matches!(error, mysql::Error::MySqlError(_))) {
-            mem::forget(self.0.take());
+            mem::forget(self.results.take());
         }
         read
     }

@@ -1,7 +1,7 @@
 //! What the socket under a connection knows, and the driver does not say.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use mysql::Conn;
@@ -35,6 +35,16 @@ pub(crate) fn peek(conn: &Conn) -> Seen {
 pub(crate) fn silence(conn: &Conn) {
     // A socket that is gone already cannot be shut down; nothing will be sent on it either.
     let _ = rustix::net::shutdown(fd(conn), Shutdown::Both);
+}
+
+/// A second descriptor of the same socket, for another thread to end a wait by. It stays valid whatever becomes of the connection.
+pub(crate) fn second(conn: &Conn) -> std::io::Result<OwnedFd> {
+    fd(conn).try_clone_to_owned()
+}
+
+/// Ends every read and write that waits on the socket.
+pub(crate) fn shut_down(socket: &OwnedFd) {
+    let _ = rustix::net::shutdown(socket, Shutdown::Both);
 }
 
 pub(crate) fn set_read_timeout(conn: &Conn, timeout: Option<Duration>) -> std::io::Result<()> {

@@ -10,6 +10,7 @@ use crate::Result;
 use crate::connection::{COMMIT, Link};
 use crate::ledger::row::{Judgement, Row, Table};
 use crate::ledger::{Recorder, refused};
+use crate::retry::deadline;
 use crate::retry::pace::{Pace, pause};
 use crate::retry::policy::Failure;
 use crate::telemetry::event::event;
@@ -104,7 +105,13 @@ impl Recorder {
             return Resolution::Unknown("the transaction was not recorded in the commit ledger");
         };
         // The limit is a time only. To give up leaves the caller not knowing, however few attempts the policy allows.
-        let mut pace = Pace::new(self.settings.retry.max_attempts(u32::MAX).max_elapsed(self.settings.resolve_timeout));
+        let mut limit = self.settings.resolve_timeout;
+        if deadline::current().is_some() {
+            limit = limit.min(self.settings.retry.longest());
+        }
+        // What became of COMMIT is worth knowing also when the deadline has passed.
+        let _lifted = deadline::lifted();
+        let mut pace = Pace::new(self.settings.retry.max_attempts(u32::MAX).max_elapsed(limit));
         let mut fences = Vec::new();
         let mut lost = Vec::from_iter(lost);
         loop {

@@ -5,16 +5,17 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::ops::{Deref, DerefMut};
-use std::process;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::config::Settings;
 use crate::config::pool::Limits;
+use crate::per_process::PerProcess;
 use crate::pool::PoolStatus;
 use crate::pool::held::{self, Held, Holding};
+use crate::retry::deadline;
 use crate::session::Session;
 use crate::telemetry::event::{event, function};
 use crate::telemetry::metrics::PoolMeters;
@@ -38,18 +39,16 @@ pub(crate) struct Sessions {
     counters: Arc<Counters>,
     limits: Limits,
     meters: PoolMeters,
-    first: Home,
+    homes: PerProcess<Home>,
 }
 
-/// The sessions of one process. A child of fork(2) has an empty home of its own: a lock in its parent's may be held by a thread that
-/// the child does not have.
+/// The sessions of one process. A child of fork(2) has an empty home of its own.
+#[derive(Default)]
 struct Home {
-    process: u32,
     state: Mutex<State>,
     /// A connection was given back after the pool had been closed.
     returned: Condvar,
     search: Mutex<Option<Search>>,
-    next: OnceLock<Box<Home>>,
 }
 
 #[derive(Default)]
@@ -135,12 +134,6 @@ struct Search {
     found: Result<()>,
 }
 
-impl Home {
-    fn new() -> Self {
-        Self { process: process::id(), state: Mutex::default(), returned: Condvar::new(), search: Mutex::new(None), next: OnceLock::new() }
-    }
-}
-
 /// Where a session of the pool is to be taken.
 #[derive(Clone, Copy)]
 pub(crate) struct Handle {
@@ -153,16 +146,7 @@ pub(crate) struct Handle {
 impl Sessions {
     pub(crate) fn new(settings: Arc<Settings>, counters: Arc<Counters>, limits: Limits) -> Self {
         let meters = PoolMeters::new(&settings, limits.max_connections);
-        Self { settings, counters, limits, meters, first: Home::new() }
-    }
-
-    fn home(&self) -> &Home {
-        let process = process::id();
-        let mut home = &self.first;
-        while home.process != process {
-            home = home.next.get_or_init(|| Box::new(Home::new()));
-        }
-        home
+        Self { settings, counters, limits, meters, homes: PerProcess::default() }
     }
 
     fn id(&self) -> usize {
@@ -177,7 +161,7 @@ impl Sessions {
                            or call with `pool.beside()` for work that is to stand by itself";
             return Err(Error::new(ErrorKind::AlreadyInTransaction, message));
         }
-        let home = self.home();
+        let home = self.homes.get();
         let now = Instant::now();
         let mut expired = Vec::new();
         let next = {
@@ -213,7 +197,7 @@ impl Sessions {
     /// Waits behind those who came before, and holds nothing meanwhile.
     fn wait(&self, home: &Home, waiter: &Arc<Waiter>, began: Instant) -> Result<Pooled> {
         self.publish(home);
-        let deadline = began.checked_add(self.limits.acquire_timeout);
+        let deadline = began.checked_add(deadline::at_most(self.limits.acquire_timeout));
         let mut grant = waiter.grant.lock();
         while grant.is_none() {
             let timed_out = match deadline {
@@ -238,7 +222,7 @@ impl Sessions {
             drop(state);
             self.meters.timed_out();
             self.publish(home);
-            return Err(error);
+            return Err(deadline::or_exceeded(error));
         }
         drop(state);
         // Who is no longer in the queue was given something, perhaps at the last moment.
@@ -255,10 +239,10 @@ impl Sessions {
             return self.take(handle)?.connect();
         }
         let arrived = Instant::now();
-        let home = self.home();
-        let Some(mut search) = home.search.try_lock_for(self.limits.acquire_timeout) else {
+        let home = self.homes.get();
+        let Some(mut search) = home.search.try_lock_for(deadline::at_most(self.limits.acquire_timeout)) else {
             let message = "another caller of the pool is still searching for a server that accepts writes";
-            return Err(Error::new(ErrorKind::PoolTimeout, message));
+            return Err(deadline::or_exceeded(Error::new(ErrorKind::PoolTimeout, message)));
         };
         if let Some(last) = search.as_ref().filter(|last| last.ended + FRESH > arrived) {
             return last.found.clone();
@@ -281,7 +265,7 @@ impl Sessions {
     }
 
     pub(crate) fn status(&self) -> PoolStatus {
-        let state = self.home().state.lock();
+        let state = self.homes.get().state.lock();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let in_use = state.in_use();
         PoolStatus {
@@ -295,7 +279,7 @@ impl Sessions {
 
     /// Closes every connection, those in use when they are given back, and waits for that for up to `acquire_timeout`.
     pub(crate) fn close(&self) {
-        let home = self.home();
+        let home = self.homes.get();
         let (idle, waiting) = {
             let mut state = home.state.lock();
             state.is_closed = true;
@@ -563,7 +547,7 @@ impl Drop for Lease<'_> {
     fn drop(&mut self) {
         // A child of fork(2) touches nothing of its parent's.
         if let Some(pooled) = self.pooled.take()
-            && self.home.process == process::id()
+            && self.pool.homes.is_own(self.home)
         {
             self.pool.give_back(self.home, pooled, self.since, self.ran);
         }

@@ -140,6 +140,11 @@ impl RetryPolicy {
         (self.max_attempts, [self.base_delay, self.max_delay, self.max_elapsed])
     }
 
+    /// The time in all.
+    pub(crate) fn longest(&self) -> Duration {
+        self.max_elapsed
+    }
+
     pub(crate) fn attempt(&self, runs: u32, began: Instant) -> Attempt {
         Attempt::new(runs, self.max_attempts, began)
     }

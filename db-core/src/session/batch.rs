@@ -17,6 +17,7 @@ use crate::session::batch::plan::Plan;
 pub(super) use crate::session::batch::plan::size;
 use crate::session::{Session, admit, closed, too_large};
 use crate::sql::kind::{Effect, StatementKind};
+use crate::watch::watched::Watched;
 
 const SAVEPOINT: &str = "SAVEPOINT db_core_batch";
 const ROLLBACK_TO: &str = "ROLLBACK TO SAVEPOINT db_core_batch";
@@ -105,8 +106,11 @@ impl Session {
         }
         let Self { link: Some(link), state, .. } = self else { return Err(closed().into()) };
         // The reply is a single packet: there is no rest for the driver to lose an error in.
-        let sent =
-            admit(link, state, kind, false).and_then(|()| link.conn_mut()).and_then(|conn| caught(|| conn.exec_batch(statement, group)));
+        let watched = link.watched().cloned();
+        let sent = admit(link, state, kind, false).and_then(|()| link.conn_mut()).and_then(|conn| {
+            let _waiting = watched.as_deref().map(Watched::waiting);
+            caught(|| conn.exec_batch(statement, group))
+        });
         sent.map_err(|error| self.state.met(error))?;
         self.notice_session_change();
         Ok(())

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::connection::{COMMIT, Link, NO_AUTOCOMMIT, PacketError, ROLLBACK};
 use crate::error::classify::{self, CommitVerdict};
 use crate::ledger::{Evidence, Lost, Resolution};
-use crate::retry::attempts;
+use crate::retry::{attempts, deadline};
 use crate::session::{Session, sentinel, unread};
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
@@ -132,6 +132,11 @@ impl Session {
             let cause = self.state.ended_unseen();
             return Err(cause.and_rollback(self.roll_back()));
         }
+        if deadline::passed() {
+            let cause = self.mark(deadline::exceeded("it passed before COMMIT was sent"));
+            self.state.abort(cause.clone());
+            return Err(cause.and_rollback(self.roll_back()));
+        }
         self.send_commit()
     }
 
@@ -166,7 +171,7 @@ impl Session {
         add(vouched, sentinel::RELEASE);
         add(true, COMMIT);
         let spoke_unasked = link.spoke_unasked();
-        let failed = match link.packet(&request[..len]) {
+        let failed = match link.commit(&request[..len]) {
             Ok(changed) => {
                 self.state.committed = true;
                 self.recorder.committed(target, changed);
@@ -241,7 +246,7 @@ impl Session {
             }
             Resolution::NotCommitted => {
                 event!(info, "db_core.resolve", { db_core.resolution = "not_committed" }, "the reply to COMMIT was lost");
-                let cause = self.mark(Error::classified(&error, kind, true));
+                let cause = self.mark(deadline::or_exceeded(Error::classified(&error, kind, true)));
                 self.state.abort(cause.clone());
                 Err(cause)
             }

@@ -70,9 +70,8 @@ impl SharedLock {
         *self.0.holder.lock() = Some(Holder { body, since });
     }
 
-    /// Waits for at most `timeout`; `None`: for as long as it takes.
-    pub(super) fn within(&self, timeout: Option<Duration>) -> Result<LockGuard<'_>> {
-        let Some(timeout) = timeout else { return Ok(self.lock()) };
+    /// Waits for at most `timeout`.
+    pub(super) fn within(&self, timeout: Duration) -> Result<LockGuard<'_>> {
         self.try_lock_for(timeout).ok_or_else(|| {
             let holder = *self.0.holder.lock();
             let holder = holder.map_or_else(String::new, |Holder { body, since }| {

@@ -24,12 +24,14 @@ use crate::connection::response::{Reply, driver_panicked};
 use crate::connection::{Link, prepared};
 use crate::error::classify::{self, After};
 use crate::ledger::Recorder;
+use crate::retry::deadline;
 use crate::sql::kind::{self, StatementKind};
 #[cfg(feature = "tracing")]
 use crate::telemetry::event::text;
 use crate::telemetry::event::{event, statement};
 use crate::telemetry::span;
 use crate::telemetry::stats::Counters;
+use crate::watch::watched::Watched;
 use crate::{Error, ErrorKind, Result, TxOptions};
 
 /// A `Db`'s connection, open or not, and the transaction on it.
@@ -81,6 +83,7 @@ impl Session {
     /// Opens a connection unless there is one that works, as far as can be told without a round trip.
     pub(crate) fn connect(&mut self) -> Result<()> {
         if let Some(link) = self.link.as_mut().filter(|link| link.usable()) {
+            link.ends_with_the_call();
             match self.recorder.enroll(link) {
                 // It did not work.
                 Err(error) if error.kind() == ErrorKind::ConnectionLost => {}
@@ -171,9 +174,14 @@ impl Session {
     }
 
     /// Executes a statement that is known to be this connection's.
-    fn exec_own(&mut self, statement: &Statement, kind: StatementKind, params: Params) -> mysql::Result<QueryResult<'_, '_, '_, Binary>> {
+    fn exec_own(
+        &mut self,
+        statement: &Statement,
+        kind: StatementKind,
+        params: Params,
+    ) -> mysql::Result<(QueryResult<'_, '_, '_, Binary>, &mut State)> {
         let mut params = Some(params);
-        self.execute(false, move |link, state| {
+        self.execute_beside_state(false, move |link, state| {
             admit(link, state, kind, false)?;
             let params = params.take().ok_or_else(mysql::Error::server_disconnected)?;
             link.conn_mut()?.exec_iter(statement, params)
@@ -189,9 +197,13 @@ impl Session {
     }
 
     /// Executes a prepared statement that the server could not prepare again: it executed nothing.
-    fn exec_again<S: AsStatement>(&mut self, statement: &S, params: Params) -> mysql::Result<QueryResult<'_, '_, '_, Binary>> {
+    fn exec_again<S: AsStatement>(
+        &mut self,
+        statement: &S,
+        params: Params,
+    ) -> mysql::Result<(QueryResult<'_, '_, '_, Binary>, &mut State)> {
         let mut params = Some(params);
-        self.execute(false, move |link, state| {
+        self.execute_beside_state(false, move |link, state| {
             let (stale, kind) = prepared::resolve(link, statement)?;
             let fresh = prepared::prepare_again(link, &stale)?;
             admit(link, state, kind, false)?;
@@ -210,11 +222,11 @@ impl Session {
     ) -> mysql::Result<U> {
         // Of the two results at most one is read.
         let mut fold = Some((init, step));
-        let mut read_once = |result: QueryResult<'_, '_, '_, Binary>| {
+        let mut read_once = |(result, state): (QueryResult<'_, '_, '_, Binary>, &mut State)| {
             let (init, step) = fold.take().ok_or_else(mysql::Error::server_disconnected)?;
-            read_all(result, init, step)
+            read_all(Reply::new(result, state.watched.clone()), init, step)
         };
-        let read = match self.exec(statement, params, false).map(&mut read_once) {
+        let read = match self.exec_beside_state(statement, params, false).map(&mut read_once) {
             Ok(read) => read,
             Err(error) => match self.state.resend.again() {
                 Some(params) if prepared::is_stale(&error) => read_once(self.exec_again(statement, params)?),
@@ -234,12 +246,12 @@ impl Session {
     /// A panic of `step` does not keep the rest from being read: it goes on once all errors are known.
     pub(crate) fn fold<T: Protocol, U>(
         &mut self,
-        start: impl FnOnce(&mut Session) -> mysql::Result<QueryResult<'_, '_, '_, T>>,
+        start: impl FnOnce(&mut Session) -> mysql::Result<(QueryResult<'_, '_, '_, T>, &mut State)>,
         init: U,
         step: impl FnMut(U, Row) -> mysql::Result<U>,
     ) -> mysql::Result<U> {
         let read = match start(self) {
-            Ok(result) => read_all(result, init, step),
+            Ok((result, state)) => read_all(Reply::new(result, state.watched.clone()), init, step),
             Err(error) => return Err(error),
         };
         self.folded(read)
@@ -293,6 +305,9 @@ impl Session {
         if state.streaming {
             state.lose(unread());
         }
+        if deadline::passed() {
+            state.abort(deadline::exceeded("it passed before a statement was sent"));
+        }
         if let Some(cause) = state.cause_now() {
             return Err(cause.into());
         }
@@ -307,7 +322,12 @@ impl Session {
             Ok(result) => return Ok((result, state)),
             Err(error) => error,
         };
-        if !first || state.may_have_committed() || state.is_of_infile_handler(&error) || !went_with_its_session(&error) {
+        if !first
+            || state.may_have_committed()
+            || state.is_of_infile_handler(&error)
+            || !went_with_its_session(&error)
+            || deadline::passed()
+        {
             return Err(state.met(error));
         }
         faulted.get_or_insert_with(Instant::now);
@@ -493,6 +513,9 @@ fn attempt<'l, R>(
     link.verify()?;
     open(link, state)?;
     link.hands_out(raw);
+    let watched = link.watched().cloned();
+    state.watched.clone_from(&watched);
+    let _waiting = watched.as_deref().map(Watched::waiting);
     match catch_unwind(AssertUnwindSafe(|| run(link, state))) {
         Ok(result) => result,
         Err(panic) if state.reads_local_file() => {
@@ -514,11 +537,10 @@ enum Folded<U> {
 
 /// Reads every row of every result. `Err`: the server's first error.
 fn read_all<T: Protocol, U>(
-    result: QueryResult<'_, '_, '_, T>,
+    mut reply: Reply<'_, '_, '_, T>,
     init: U,
     mut step: impl FnMut(U, Row) -> mysql::Result<U>,
 ) -> mysql::Result<Folded<U>> {
-    let mut reply = Reply::new(result);
     let mut folded = Folded::Value(init);
     let mut first = true;
     while reply.next_result()? {

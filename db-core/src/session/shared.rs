@@ -11,6 +11,7 @@ use crate::config::Settings;
 use crate::config::pool::Limits;
 use crate::pool::PoolStatus;
 use crate::pool::sessions::{Handle, Lease, Sessions};
+use crate::retry::deadline;
 use crate::session::Session;
 use crate::session::lock::{LockGuard, SharedLock};
 use crate::telemetry::event::event;
@@ -110,7 +111,7 @@ impl Database {
         };
         let lock = match shared.lock.try_lock() {
             Some(lock) => lock,
-            None => self.waiting(|| shared.lock.within(self.settings.lock_timeout))?,
+            None => self.waiting(|| shared.lock.within(deadline::at_most(self.settings.lock_timeout))).map_err(deadline::or_exceeded)?,
         };
         let Some(mut session) = shared.session.try_lock() else {
             let message = "this thread has a transaction open on the database's connection; \

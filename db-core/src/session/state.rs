@@ -2,13 +2,15 @@
 //!
 //! It decides, and sends nothing: it returns the statements that have to go in front of the body's next one.
 
+use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
 use crate::error::classify::{self, After};
-use crate::retry::attempts;
+use crate::retry::{attempts, deadline};
 use crate::session::resend::Resend;
 use crate::session::sentinel::{self, Sentinel};
 use crate::sql::kind::{Effect, StatementKind};
+use crate::watch::watched::Watched;
 use crate::{Error, ErrorKind, Result, TxOptions};
 
 pub(crate) struct State {
@@ -36,6 +38,8 @@ pub(crate) struct State {
     pub(super) sentinel: Sentinel,
     /// The caller reads a result row by row. Only a result that was forgotten leaves this.
     pub(crate) streaming: bool,
+    /// How the watch sees the connection that the last statement was sent on.
+    pub(crate) watched: Option<Arc<Watched>>,
     /// With what the first statement would be sent again.
     pub(super) resend: Resend,
     /// Nested transactions under way that have a savepoint, and how many of these the server knows of.
@@ -87,6 +91,7 @@ impl State {
             session_changed: false,
             sentinel: Sentinel::default(),
             streaming: false,
+            watched: None,
             resend: Resend::default(),
             level: 0,
             savepoints: 0,
@@ -214,6 +219,11 @@ impl State {
             // The server waits for the rest of the file.
             let cause = Error::of_infile_handler(&error);
             self.lose(cause.clone());
+            error = cause.into();
+        } else if deadline::passed() {
+            let cause = deadline::or_exceeded(Error::seen(&error));
+            self.abort(cause.clone());
+            self.note(&error);
             error = cause.into();
         } else {
             self.note(&error);

@@ -7,6 +7,8 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::retry::deadline;
+
 pub(crate) type Hook = Box<dyn FnOnce()>;
 
 /// What a hook waits for.
@@ -88,6 +90,8 @@ pub(crate) fn run(hooks: Vec<Hook>) {
 }
 
 fn run_all(hooks: Vec<Hook>) {
+    // The call has done its work, and what hooks do is work of their own.
+    let _lifted = deadline::lifted();
     let mut panic: Option<Box<dyn Any + Send>> = None;
     for hook in hooks {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(hook)) {
@@ -101,6 +105,7 @@ fn run_all(hooks: Vec<Hook>) {
 
 /// Runs every hook while a panic is on its way already: theirs are dropped.
 pub(crate) fn run_while_panicking(hooks: Vec<Hook>) {
+    let _lifted = deadline::lifted();
     for hook in hooks {
         drop(catch_unwind(AssertUnwindSafe(hook)));
     }

@@ -18,6 +18,7 @@ use parking_lot::{Mutex, MutexGuard};
 use self::hooks::{On, Waiting};
 use self::retry_loop::Call;
 use self::run::Done;
+use crate::retry::deadline;
 use crate::session::Session;
 use crate::session::shared::Database;
 use crate::telemetry::span::Watch;
@@ -156,6 +157,7 @@ impl<'a> Scope<'a> {
     ) -> Result<T, E> {
         match &self.0 {
             Inner::Database(database) => {
+                let _deadline = deadline::within(options.timeout.or(database.settings.timeout));
                 let watch = Watch::transaction(&database.settings, &database.counters, name, options);
                 outermost(database, options, &watch, inspect, body)
             }
@@ -172,6 +174,7 @@ impl<'a> Scope<'a> {
     ) -> Result<T, E> {
         match &self.0 {
             Inner::Database(database) => {
+                let _deadline = deadline::within(database.settings.timeout);
                 let policy = policy(database.settings.retry);
                 let watch = Watch::retry(&database.settings, &database.counters, name);
                 retry_loop::drive(database, &policy, Call { body, inspect, watch: &watch })
@@ -190,6 +193,7 @@ impl<'a> Scope<'a> {
     ) -> Result<T, E> {
         match &self.0 {
             Inner::Database(database) => {
+                let _deadline = deadline::within(options.timeout.or(database.settings.timeout));
                 let policy = policy(database.settings.retry);
                 let watch = Watch::transaction(&database.settings, &database.counters, name, options);
                 let run = |attempt| outermost(database, options, &watch, &inspect, |tx| body(attempt, tx));

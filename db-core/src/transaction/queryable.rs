@@ -14,7 +14,7 @@ type Converted<T> = std::result::Result<T, FromRowError>;
 
 impl Transaction<'_> {
     fn fold_text<U>(&mut self, query: impl AsRef<str>, init: U, step: impl FnMut(U, Row) -> mysql::Result<U>) -> mysql::Result<U> {
-        self.session().fold(|session| session.query(query.as_ref(), false), init, step)
+        self.session().fold(|session| session.query_beside_state(query.as_ref(), false), init, step)
     }
 
     fn fold_binary<U>(

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::retry::attempts::{self, Attempt, FailedAttempt, Frame, History};
+use crate::retry::deadline;
 use crate::retry::pace::{Pace, pause};
 use crate::retry::policy::{Failed, Failure, RetryPolicy};
 use crate::session::shared::Database;
@@ -251,6 +252,10 @@ where
             run_hooks(kept.take());
             return Err(error);
         };
+        if deadline::at_most(delay) < delay {
+            run_hooks(kept.take());
+            return Err(deadline::exceeded(format!("the last attempt failed with {cause}, and there is no time for another one")).into());
+        }
         call.watch.faulted(Some(Instant::now()));
         event!(
             info,

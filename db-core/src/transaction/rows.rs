@@ -53,7 +53,7 @@ impl<'t, T: Protocol> Rows<'t, T> {
     pub(crate) fn new((results, state): (QueryResult<'t, 't, 't, T>, &'t mut State)) -> Self {
         // Who forgets it instead of dropping it leaves the rest unread.
         state.streaming = true;
-        Self { reply: Reply::new(results), state }
+        Self { reply: Reply::new(results, state.watched.clone()), state }
     }
 
     /// The rows of the next result, if there is one.
