@@ -8,6 +8,7 @@ use std::{env, fmt};
 use mysql::OptsBuilder;
 
 use crate::config::Settings;
+use crate::config::hosts::Hosts;
 use crate::config::pool::PoolOptions;
 use crate::session::lock::{LockGuard, SharedLock};
 use crate::session::shared::Database;
@@ -16,6 +17,9 @@ use crate::{Error, ErrorKind, Pool, Result, RetryPolicy, Scope, Stats};
 
 /// As the servers' own `long_query_time`.
 const SLOW_TRANSACTION: Duration = Duration::from_secs(10);
+
+/// As long as the failover of a cluster may take.
+const FAILOVER: Duration = Duration::from_secs(30);
 
 /// A database: one connection that heals itself, behind a lock.
 ///
@@ -62,13 +66,13 @@ impl Db {
         DbBuilder::from_env("DATABASE_URL")?.connect()
     }
 
-    /// Begins to describe a database by its URL: `mysql://user:password@host:port/database?option=value`, with these
-    /// [options](crate::guide::connecting).
+    /// Begins to describe a database by its URL: `mysql://user:password@host:port/database?option=value`, with one host or
+    /// [several](crate::guide::connecting), and these [options](crate::guide::connecting).
     pub fn builder(url: &str) -> DbBuilder {
         DbBuilder {
             url: url.into(),
             lock: None,
-            retry: RetryPolicy::default(),
+            retry: None,
             lock_timeout: None,
             timeout: None,
             silence: None,
@@ -206,7 +210,7 @@ impl fmt::Debug for Db {
 pub struct DbBuilder {
     url: String,
     lock: Option<SharedLock>,
-    retry: RetryPolicy,
+    retry: Option<RetryPolicy>,
     lock_timeout: Option<Duration>,
     timeout: Option<Duration>,
     silence: Option<Duration>,
@@ -249,11 +253,12 @@ impl DbBuilder {
         self
     }
 
-    /// The policy of `#[retry_on_disconnect]` where the attribute says nothing else. Default: [`RetryPolicy::default`].
+    /// The policy of `#[retry_on_disconnect]` where the attribute says nothing else. Default: [`RetryPolicy::default`], but
+    /// [`max_elapsed`](RetryPolicy::max_elapsed) is 30 seconds if the URL has several hosts: a failover takes longer than a restart.
     ///
     /// How long a COMMIT is resolved has [a limit of its own](Self::resolve_timeout).
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.retry = policy;
+        self.retry = Some(policy);
         self
     }
 
@@ -389,7 +394,12 @@ impl DbBuilder {
         let parsed = Settings::parse(&self.url)?;
         let pool = self.pool.or(parsed.own.pool);
         let options = self.driver.into_iter().fold(OptsBuilder::from_opts(parsed.driver), |options, change| change(options));
-        let mut settings = Settings::new(options.into(), self.retry, self.slow_transaction, self.ledger)?;
+        let retry = self.retry.unwrap_or_else(|| match parsed.others.is_empty() {
+            true => RetryPolicy::default(),
+            false => RetryPolicy::default().max_elapsed(FAILOVER),
+        });
+        let mut settings = Settings::new(options.into(), retry, self.slow_transaction, self.ledger)?;
+        settings.hosts = Arc::new(Hosts::new(&settings.options, &parsed.others, parsed.own.target, parsed.own.balance));
         settings.lock_timeout = self.lock_timeout.unwrap_or(settings.lock_timeout);
         settings.timeout = self.timeout;
         settings.silence = self.silence.unwrap_or(settings.silence);
@@ -413,5 +423,19 @@ impl fmt::Debug for DbBuilder {
             .field("resolve_timeout", &self.resolve_timeout)
             .field("pool", &self.pool)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_hosts_are_waited_for_longer_unless_the_policy_is_given() {
+        let policy = |builder: DbBuilder| builder.settings().map(|(settings, _)| settings.retry).expect("a valid URL");
+        let default = RetryPolicy::default();
+        assert_eq!(policy(Db::builder("mysql://a/d")), default);
+        assert_eq!(policy(Db::builder("mysql://a,b/d")), default.max_elapsed(Duration::from_secs(30)));
+        assert_eq!(policy(Db::builder("mysql://a,b/d").retry(default)), default);
     }
 }

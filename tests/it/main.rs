@@ -12,6 +12,7 @@ mod faults;
 mod guard;
 mod hangs;
 mod hostile;
+mod hosts;
 mod ledger;
 mod locks;
 mod nesting;

@@ -1,15 +1,18 @@
 //! How a connection is made: the URL, the driver's options, and ours.
 
+pub(crate) mod hosts;
 pub(crate) mod pool;
 #[cfg(feature = "serde")]
 pub(crate) mod serde;
 mod url;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mysql::consts::CapabilityFlags;
 use mysql::{Opts, OptsBuilder, UrlError};
 
+use crate::config::hosts::Hosts;
 use crate::config::url::UrlOptions;
 use crate::ledger::row::Table;
 use crate::{Error, ErrorKind, Result, RetryPolicy};
@@ -37,7 +40,9 @@ const TLS: bool = cfg!(any(feature = "native-tls", feature = "rustls"));
 /// What a `Db` and its forks have in common.
 #[derive(Clone)]
 pub(crate) struct Settings {
+    /// Of the first host.
     pub(crate) options: Opts,
+    pub(crate) hosts: Arc<Hosts>,
     /// How many prepared statements a connection keeps by their texts.
     pub(crate) statements: usize,
     /// The read timeout of the statements; the options hold the one of the handshake.
@@ -62,6 +67,8 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct Parsed {
     pub(crate) driver: Opts,
+    /// The hosts after the first.
+    pub(crate) others: Vec<(String, u16)>,
     pub(crate) own: UrlOptions,
 }
 
@@ -69,8 +76,12 @@ impl Settings {
     /// The URL is not repeated in the error: it holds the password.
     pub(crate) fn parse(url: &str) -> Result<Parsed> {
         let (of_driver, own) = url::split(url)?;
-        let parsed = if url.contains('#') { Err(UrlError::BadUrl) } else { Opts::from_url(&of_driver) };
-        let driver = parsed.map_err(|error| {
+        let parsed = if url.contains('#') {
+            Err(UrlError::BadUrl)
+        } else {
+            url::one_by_one(&of_driver).iter().map(|url| Opts::from_url(url)).collect::<Result<Vec<_>, _>>()
+        };
+        let mut hosts = parsed.map_err(|error| {
             let wrong = match error {
                 // What was taken for an option, or for nothing at all, may be the rest of a password.
                 _ if url.contains('#') || url.split_once('?').is_some_and(|(_, options)| options.contains('@')) => {
@@ -87,7 +98,10 @@ impl Settings {
             let message = format!("the database URL is not valid: {wrong}. It reads mysql://user:password@host:port/database?option=value");
             Error::new(ErrorKind::Config, message)
         })?;
-        Ok(Parsed { driver, own })
+        let address = |options: &Opts| (options.get_ip_or_hostname().into_owned(), options.get_tcp_port());
+        let others = hosts.drain(1..).map(|options| address(&options)).collect();
+        let driver = hosts.remove(0);
+        Ok(Parsed { driver, others, own })
     }
 
     /// `options` as the user gave them, completed where they are silent.
@@ -119,8 +133,10 @@ impl Settings {
         {
             builder = builder.tcp_user_timeout_ms(options.get_tcp_user_timeout_ms().or(Some(USER_TIMEOUT_MS)));
         }
+        let options: Opts = builder.into();
         Ok(Self {
-            options: builder.into(),
+            hosts: Arc::new(Hosts::new(&options, &[], None, None)),
+            options,
             statements,
             read_timeout,
             retry,
@@ -193,7 +209,7 @@ mod tests {
             let shown = Settings::parse(&format!("mysql://u@h/d?{name}=%00")).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(!shown.contains("no option"), "{shown}");
         }
-        assert_eq!(documented, 35);
+        assert_eq!(documented, 37);
 
         let settings =
             Settings::parse("mysql://u@h/d").and_then(|parsed| Settings::new(parsed.driver, RetryPolicy::default(), Duration::MAX, false));

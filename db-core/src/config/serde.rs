@@ -21,8 +21,7 @@ struct WrittenPolicy {
 #[serde(rename = "DbBuilder", deny_unknown_fields)]
 struct WrittenBuilder {
     url: String,
-    #[serde(default)]
-    retry: RetryPolicy,
+    retry: Option<RetryPolicy>,
     lock_timeout_ms: Option<u64>,
     slow_transaction_ms: Option<u64>,
     #[serde(default)]
@@ -106,7 +105,10 @@ impl<'de> Deserialize<'de> for RetryPolicy {
 impl<'de> Deserialize<'de> for DbBuilder {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let written = WrittenBuilder::deserialize(deserializer)?;
-        let mut builder = Db::builder(&written.url).retry(written.retry).commit_ledger(written.commit_ledger);
+        let mut builder = Db::builder(&written.url).commit_ledger(written.commit_ledger);
+        if let Some(policy) = written.retry {
+            builder = builder.retry(policy);
+        }
         type Set = fn(DbBuilder, Duration) -> DbBuilder;
         let durations = [
             (written.lock_timeout_ms, Self::lock_timeout as Set),

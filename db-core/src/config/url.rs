@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::hosts::{Balance, Target};
 use crate::config::pool::PoolOptions;
 use crate::{Error, ErrorKind, Result};
 
@@ -9,6 +10,24 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UrlOptions {
     pub(crate) pool: PoolOptions,
+    pub(crate) target: Option<Target>,
+    pub(crate) balance: Option<Balance>,
+}
+
+/// The URLs of the single hosts, of a URL that may have a list of them: `mysql://user:password@host1:port1,host2/database`.
+pub(super) fn one_by_one(url: &str) -> Vec<String> {
+    let list = || {
+        let begin = url.find("://")? + 3;
+        let end = url[begin..].find(['/', '?']).map_or(url.len(), |at| begin + at);
+        // What has no `@` behind it may be a part of the password.
+        let begin = url[begin..end].rfind('@').map_or(begin, |at| begin + at + 1);
+        if url[end..].contains('@') && !url[begin..end].contains(',') {
+            return None;
+        }
+        let (before, hosts, rest) = (&url[..begin], &url[begin..end], &url[end..]);
+        Some(hosts.split(',').map(|host| format!("{before}{host}{rest}")).collect())
+    };
+    list().unwrap_or_else(|| vec![url.into()])
 }
 
 /// The URL without the options that the driver does not know, and these options.
@@ -38,6 +57,20 @@ impl UrlOptions {
         let number = || value.parse::<u32>().map(Some).map_err(|_| not_understood(name));
         let milliseconds = || value.parse().map(|ms| Some(Duration::from_millis(ms))).map_err(|_| not_understood(name));
         match name {
+            "target_session_attrs" => {
+                self.target = Some(match value {
+                    "any" => Target::Any,
+                    "read-write" => Target::ReadWrite,
+                    _ => return Err(not_understood(name)),
+                });
+            }
+            "load_balance_hosts" => {
+                self.balance = Some(match value {
+                    "disable" => Balance::Disable,
+                    "random" => Balance::Random,
+                    _ => return Err(not_understood(name)),
+                });
+            }
             "max_connections" => self.pool.max_connections = number()?,
             "min_connections" => self.pool.min_connections = number()?,
             "acquire_timeout_ms" => self.pool.acquire_timeout = milliseconds()?,
@@ -78,11 +111,27 @@ mod tests {
             acquire_timeout: Some(Duration::from_millis(1500)),
             ..PoolOptions::default()
         };
-        assert_eq!(options, UrlOptions { pool });
+        assert_eq!(options, UrlOptions { pool, ..UrlOptions::default() });
         for url in ["mysql://u:p@h/d", "mysql://u:p@h/d?compress=fast", "nonsense", ""] {
             assert_eq!(split(url).expect(url), (url.into(), UrlOptions::default()));
         }
         assert_eq!(split("mysql://h/d?idle_timeout_ms=5").expect("valid").0, "mysql://h/d");
+    }
+
+    #[test]
+    fn a_list_of_hosts_is_one_url_for_each() {
+        for (url, expected) in [
+            ("mysql://u:p@a:1,b,[::1]:3/d?x=1", &["mysql://u:p@a:1/d?x=1", "mysql://u:p@b/d?x=1", "mysql://u:p@[::1]:3/d?x=1"][..]),
+            ("mysql://a,b", &["mysql://a", "mysql://b"]),
+            ("mysql://u:p,q@a/d", &["mysql://u:p,q@a/d"]),
+            ("mysql://u@a/d?x=1,2", &["mysql://u@a/d?x=1,2"]),
+            ("nonsense,more", &["nonsense,more"]),
+        ] {
+            assert_eq!(one_by_one(url), expected);
+        }
+        let (_, options) = split("mysql://a,b/d?target_session_attrs=any&load_balance_hosts=random").expect("valid");
+        assert_eq!((options.target, options.balance), (Some(Target::Any), Some(Balance::Random)));
+        assert!(split("mysql://a,b/d?target_session_attrs=standby").is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub(crate) mod response;
 pub(crate) mod socket;
 pub(crate) mod statement_cache;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use mysql::prelude::{FromRow, Queryable};
 use mysql::{Conn, Opts, OptsBuilder, Row, Text};
 
 use crate::config::Settings;
+use crate::config::hosts::Hosts;
 use crate::connection::response::{Reply, caught, garbled};
 use crate::connection::socket::Seen;
 use crate::connection::statement_cache::StatementCache;
@@ -41,6 +43,15 @@ const FACTS: &str = "SHOW VARIABLES WHERE Variable_name IN ('max_allowed_packet'
 
 const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
 
+/// Whether a node of a Galera cluster is one of its members, and up to date.
+const GALERA_FACTS: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_local_state')";
+
+/// `wsrep_local_state` of a member that is up to date.
+const SYNCED: &str = "4";
+
+/// As long as many hosts that do not reply may take.
+const LONGEST_SEARCH: Duration = Duration::from_secs(60);
+
 /// The most rows that the reply to a question of ours may have.
 const MOST_ROWS: usize = 100;
 
@@ -60,6 +71,10 @@ const UNKNOWN_VARIABLE: u16 = 1193;
 pub(crate) struct Link {
     /// `None` only while being dropped.
     conn: Option<Conn>,
+    /// Its host's number among the settings' hosts.
+    host: usize,
+    /// The set-up asks for all that decides whether a host is fit.
+    asks_fitness: bool,
     process: u32,
     serial: u64,
     opened: Instant,
@@ -101,9 +116,16 @@ pub(crate) struct ServerFacts {
     /// A member of a group that writes on several members.
     multi_primary: bool,
     read_only: bool,
+    /// Galera: not a member, or not up to date.
+    out_of_sync: bool,
 }
 
 impl ServerFacts {
+    /// Whether writes can go there.
+    fn is_fit(&self) -> bool {
+        !(self.read_only || self.galera && self.out_of_sync)
+    }
+
     fn read(rows: Vec<(String, String)>) -> Self {
         let mut facts = Self::default();
         for (name, value) in rows {
@@ -112,6 +134,8 @@ impl ServerFacts {
                 "max_allowed_packet" => facts.max_allowed_packet = value.parse().ok(),
                 "wsrep_on" => facts.galera = on,
                 "read_only" | "super_read_only" | "innodb_read_only" => facts.read_only |= on,
+                "wsrep_ready" => facts.out_of_sync |= !on,
+                "wsrep_local_state" => facts.out_of_sync |= value != SYNCED,
                 "group_replication_single_primary_mode" => {
                     facts.group_replication = true;
                     facts.multi_primary = !on;
@@ -155,7 +179,7 @@ impl Link {
         let failed = |error| Error::new(ErrorKind::ConnectFailed, format!("the socket cannot be set up: {error}"));
         socket::set_read_timeout(link.conn(), settings.read_timeout).map_err(failed)?;
         let socket = socket::second(link.conn()).map_err(failed)?;
-        let watched = Watched::new(Arc::clone(settings), socket, link.identity(), link.conn().connection_id(), link.opened);
+        let watched = Watched::new(Arc::clone(settings), socket, link.identity(), link.conn().connection_id(), link.host, link.opened);
         let watched = Arc::new(watched);
         watch::add(&watched);
         link.watched = Some(watched);
@@ -181,8 +205,38 @@ impl Link {
         self.watched.as_ref()
     }
 
-    /// A connection for short statements of our own: the handshake's read timeout stays.
+    /// A connection for short statements of our own, to a host that is fit: the handshake's read timeout stays.
     pub(crate) fn open_quick(settings: &Settings) -> Result<Self> {
+        let hosts = &settings.hosts;
+        if !hosts.are_several() && !hosts.must_be_writable() {
+            return Self::open_at(settings, 0);
+        }
+        let _search = hosts.search(deadline::at_most(LONGEST_SEARCH)).map_err(deadline::or_exceeded)?;
+        let mut failures = Vec::new();
+        for host in hosts.order(Instant::now()) {
+            let opened = Self::open_at(settings, host).and_then(|link| {
+                if hosts.must_be_writable() && !link.server.is_fit() {
+                    return Err(Error::new(ErrorKind::ReadOnlyServer, "it accepts no writes").transient(true));
+                }
+                Ok(link)
+            });
+            match opened {
+                Ok(link) => {
+                    hosts.succeeded(host);
+                    return Ok(link);
+                }
+                Err(error) if error.kind() == ErrorKind::DeadlineExceeded => return Err(error),
+                Err(error) => {
+                    hosts.failed(host, Instant::now());
+                    failures.push((host, error));
+                }
+            }
+        }
+        Err(none_of(&settings.hosts, &failures))
+    }
+
+    /// A connection to this host, fit or not.
+    pub(crate) fn open_at(settings: &Settings, host: usize) -> Result<Self> {
         if deadline::passed() {
             return Err(deadline::exceeded("it passed before a connection was made"));
         }
@@ -190,20 +244,23 @@ impl Link {
             let verdict = classify::connect(&error);
             deadline::or_exceeded(Error::classified(&error, verdict.kind, verdict.transient))
         };
+        let options = settings.hosts.options(host);
         let options = match deadline::current() {
-            None => settings.options.clone(),
-            Some(_) => in_time(&settings.options),
+            None => options.clone(),
+            Some(_) => in_time(options),
         };
         let began = Instant::now();
         // A version that the driver cannot read, it panics at when asked for it.
         let connected = caught(|| {
-            let conn = Conn::new(options)?;
+            let conn = by_every_address(options)?;
             conn.server_version();
             Ok(conn)
         });
         let conn = connected.map_err(refused)?;
         let mut link = Self {
             conn: Some(conn),
+            host,
+            asks_fitness: settings.hosts.are_several() && settings.hosts.must_be_writable(),
             process: std::process::id(),
             serial: next_serial(),
             opened: began,
@@ -232,7 +289,9 @@ impl Link {
         let mut mode = MODE_TRACKED;
         loop {
             let mut statements = Vec::from_iter(home);
-            statements.extend([NAMES, mode, FACTS, CHECK, ROLLBACK]);
+            statements.extend([NAMES, mode, FACTS]);
+            statements.extend(Some(GALERA_FACTS).filter(|_| self.asks_fitness));
+            statements.extend([CHECK, ROLLBACK]);
             match self.packet_with_rows(&statements) {
                 Ok(rows) => {
                     self.server = ServerFacts::read(rows);
@@ -555,6 +614,9 @@ impl Drop for Link {
         let Some(conn) = self.conn.take() else { return };
         if let Some(watched) = self.watched.take() {
             watch::remove(&watched);
+            if !self.known && !self.inherited() {
+                watched.lost();
+            }
         }
         if self.inherited() {
             // COM_QUIT from here would end the parent's session.
@@ -563,6 +625,37 @@ impl Drop for Link {
             socket::silence(&conn);
         }
     }
+}
+
+/// Connects by every address that the host's name has. The driver itself tries the first one only, unless it is to bind its own end to an
+/// address: then it tries every address of that family.
+fn by_every_address(options: Opts) -> mysql::Result<Conn> {
+    let name = options.get_ip_or_hostname();
+    let is_name = options.get_socket().is_none() && options.bind_address().is_none() && name.parse::<IpAddr>().is_err();
+    let addresses: Vec<SocketAddr> = match is_name {
+        true => (&*name, options.get_tcp_port()).to_socket_addrs().map(Iterator::collect).unwrap_or_default(),
+        false => Vec::new(),
+    };
+    drop(name);
+    let mut families: Vec<SocketAddr> = Vec::new();
+    for address in addresses.iter().filter(|_| addresses.len() > 1) {
+        let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        if !families.iter().any(|family| family.ip() == any) {
+            families.push((any, 0).into());
+        }
+    }
+    let Some((last, first)) = families.split_last() else { return Conn::new(options) };
+    let of = |family: &SocketAddr| Conn::new(OptsBuilder::from_opts(options.clone()).bind_address(Some(*family)));
+    first.iter().find_map(|family| of(family).ok()).map_or_else(|| of(last), Ok)
+}
+
+/// No host could be connected to: each is named with what it said.
+fn none_of(hosts: &Hosts, failures: &[(usize, Error)]) -> Error {
+    let kinds = || failures.iter().map(|(_, error)| error.kind());
+    let kind = kinds().find(|kind| *kind == ErrorKind::ReadOnlyServer).or_else(|| kinds().next_back());
+    let said: Vec<String> = failures.iter().map(|(host, error)| format!("{}: {error}", hosts.name(*host))).collect();
+    Error::new(kind.unwrap_or(ErrorKind::ConnectFailed), format!("no host can be used: {}", said.join("; ")))
+        .transient(failures.iter().any(|(_, error)| error.passes()))
 }
 
 /// With timeouts that end with the call.

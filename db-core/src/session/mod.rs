@@ -90,6 +90,9 @@ impl Session {
                 enrolled => return enrolled,
             }
         }
+        if let Some(dead) = self.link.as_mut().filter(|link| !link.inherited()) {
+            dead.abandon();
+        }
         self.close();
         let mut link = Link::open(&self.settings)?;
         span::opened(&self.settings, &self.counters, link.conn(), self.was_connected);

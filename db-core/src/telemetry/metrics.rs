@@ -21,6 +21,7 @@ mod on {
 
     use super::{ATTEMPTS, LOCK_WAIT, RECONNECTS, RECOVERY_DURATION, TRANSACTION_DURATION};
     use crate::config::Settings;
+    use crate::config::hosts::Hosts;
     use crate::telemetry::event;
     use crate::telemetry::outcome::Cause;
     use crate::telemetry::outcome::Outcome;
@@ -29,8 +30,8 @@ mod on {
 
     /// The instruments of one database.
     pub(crate) struct Meters {
-        /// Which database.
-        labels: Vec<Label>,
+        hosts: Arc<Hosts>,
+        database: Option<String>,
     }
 
     impl Meters {
@@ -41,23 +42,29 @@ mod on {
             describe_histogram!(LOCK_WAIT, Unit::Seconds, "How long a thread waited for a database's lock");
             describe_histogram!(TRANSACTION_DURATION, Unit::Seconds, "How long a transaction was open, attempt by attempt");
             describe_histogram!(RECOVERY_DURATION, Unit::Seconds, "From the first fault of a call to its success");
-            let options = &settings.options;
+            let database = settings.options.get_db_name().map(str::to_owned);
+            Self { hosts: Arc::clone(&settings.hosts), database }
+        }
+
+        /// Which database, and on which host it is now.
+        fn labels(&self) -> Vec<Label> {
+            let options = self.hosts.in_use();
             let mut labels = vec![Label::new("server.address", event::address(options).into_owned())];
             labels.extend(event::port(options).map(|port| Label::new("server.port", port.to_string())));
-            labels.extend(options.get_db_name().map(|name| Label::new("db.namespace", name.to_owned())));
-            Self { labels }
+            labels.extend(self.database.clone().map(|name| Label::new("db.namespace", name)));
+            labels
         }
 
         pub(crate) fn count(&self, name: &'static str) {
-            counter!(name, self.labels.clone()).increment(1);
+            counter!(name, self.labels()).increment(1);
         }
 
         pub(crate) fn time(&self, name: &'static str, time: Duration) {
-            histogram!(name, self.labels.clone()).record(time.as_secs_f64());
+            histogram!(name, self.labels()).record(time.as_secs_f64());
         }
 
         pub(crate) fn transaction(&self, outcome: Outcome, cause: Option<Cause>) {
-            let mut labels = self.labels.clone();
+            let mut labels = self.labels();
             labels.push(Label::from_static_parts("db_core.outcome", outcome.name()));
             labels.extend(cause.map(|cause| Label::new("error.type", cause.to_string())));
             counter!(TRANSACTIONS, labels).increment(1);

@@ -36,7 +36,7 @@ pub(crate) struct Watch<'d> {
 #[cfg(feature = "tracing")]
 macro_rules! span {
     ($name:literal, $settings:expr, $counters:expr, $body:expr, $isolation:expr) => {{
-        let options = &$settings.options;
+        let options = $settings.hosts.in_use();
         tracing::info_span!(
             target: "db_core",
             $name,
@@ -218,8 +218,8 @@ pub(crate) fn opened(settings: &Settings, counters: &Counters, conn: &Conn, agai
             debug,
             "db_core.connect",
             {
-                server.address = &*address(&settings.options),
-                server.port = port(&settings.options),
+                server.address = &*address(settings.hosts.in_use()),
+                server.port = port(settings.hosts.in_use()),
                 db_core.connection_id = conn.connection_id(),
             },
             "connected"
@@ -230,8 +230,8 @@ pub(crate) fn opened(settings: &Settings, counters: &Counters, conn: &Conn, agai
         info,
         "db_core.reconnect",
         {
-            server.address = &*address(&settings.options),
-            server.port = port(&settings.options),
+            server.address = &*address(settings.hosts.in_use()),
+            server.port = port(settings.hosts.in_use()),
             db_core.connection_id = conn.connection_id(),
         },
         "connected again"

@@ -30,7 +30,7 @@ pub(super) enum Known {
 /// Asks on a connection of the watch's own.
 pub(super) fn ask(watched: &Watched) -> Known {
     let _bounded = deadline::within(Some(patience(watched)));
-    match Link::open_quick(&watched.settings).and_then(|mut link| command_of(watched, &mut link)) {
+    match Link::open_at(&watched.settings, watched.host).and_then(|mut link| command_of(watched, &mut link)) {
         Ok(known) => known,
         Err(error) if error.code().is_some() => Known::Nothing,
         Err(_) => Known::Unreachable,
@@ -56,7 +56,7 @@ pub(super) fn kill(watched: &Watched) {
 
 /// A failure is no danger: the socket is shut down next.
 fn end(watched: &Watched, statement: &str, expected: Known) {
-    let ended = Link::open_quick(&watched.settings).and_then(|mut link| {
+    let ended = Link::open_at(&watched.settings, watched.host).and_then(|mut link| {
         if command_of(watched, &mut link)? == expected && is_as_old(watched, &mut link)? {
             link.packet(&[&format!("{statement} {}", watched.connection)]).map_err(|failed| Error::from(failed.error))?;
             event!(debug, "db_core.kill", { db_core.connection_id = watched.connection }, "ended what waits for a reply");

@@ -23,6 +23,8 @@ pub(crate) struct Watched {
     /// Which server it is to, and its number there.
     pub(super) server: String,
     pub(super) connection: u32,
+    /// The number of its host.
+    pub(super) host: usize,
     pub(super) opened: Instant,
     /// Written by the thread that uses the connection.
     request: AtomicU64,
@@ -40,12 +42,13 @@ pub(crate) struct Waiting<'w> {
 }
 
 impl Watched {
-    pub(crate) fn new(settings: Arc<Settings>, socket: OwnedFd, server: &str, connection: u32, opened: Instant) -> Self {
+    pub(crate) fn new(settings: Arc<Settings>, socket: OwnedFd, server: &str, connection: u32, host: usize, opened: Instant) -> Self {
         Self {
             settings,
             socket,
             server: server.into(),
             connection,
+            host,
             opened,
             request: AtomicU64::new(0),
             commits: AtomicBool::new(false),
@@ -62,6 +65,11 @@ impl Watched {
 
     pub(crate) fn commits(&self, commits: bool) {
         self.commits.store(commits, Ordering::Relaxed);
+    }
+
+    /// The connection was lost.
+    pub(crate) fn lost(&self) {
+        self.settings.hosts.lost(self.host);
     }
 
     pub(super) fn is_committing(&self) -> bool {
