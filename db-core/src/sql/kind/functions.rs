@@ -1,5 +1,7 @@
 //! What looks like a call of a function: which names are harmless, on both servers?
 
+use super::lexer;
+
 /// What the call of a function may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Call {
@@ -341,24 +343,23 @@ pub(super) const HARMLESS: &[&str] = &[
 /// Functions built into both servers that leave something in the session.
 pub(super) const SESSION: &[&str] = &["GET_LOCK", "RELEASE_ALL_LOCKS", "RELEASE_LOCK"];
 
-/// What this name means in front of a parenthesis; `adjacent`: nothing stands between. With a space between, many built-in functions are names
-/// like any other.
-pub(super) fn call(name: &[u8], adjacent: bool) -> Call {
-    let mut slot = hash(name);
-    loop {
-        match TABLE[slot] {
-            None => return Call::Unknown,
-            Some((known, list)) if name.eq_ignore_ascii_case(known.as_bytes()) => {
-                return match list {
-                    List::Keyword => Call::Harmless,
-                    _ if !adjacent => Call::Unknown,
-                    List::Harmless => Call::Harmless,
-                    List::Session => Call::Session,
-                };
-            }
-            Some(_) => slot = (slot + 1) % SLOTS,
+/// What this name, whose [`lexer::key`] is given, means in front of a parenthesis. `adjacent`: nothing stands between. With a space between, many
+/// built-in functions are names like any other.
+pub(super) fn call(name: &[u8], key: u64, adjacent: bool) -> Call {
+    let mut slot = hash(key);
+    while let Some(entry) = &TABLE[slot] {
+        // A short name is its key.
+        if entry.key == key && entry.name.len() == name.len() && (name.len() <= 8 || name.eq_ignore_ascii_case(entry.name.as_bytes())) {
+            return match entry.list {
+                List::Keyword => Call::Harmless,
+                _ if !adjacent => Call::Unknown,
+                List::Harmless => Call::Harmless,
+                List::Session => Call::Session,
+            };
         }
+        slot = (slot + 1) % SLOTS;
     }
+    Call::Unknown
 }
 
 #[derive(Clone, Copy)]
@@ -368,35 +369,38 @@ enum List {
     Session,
 }
 
+#[derive(Clone, Copy)]
+struct Entry {
+    key: u64,
+    name: &'static str,
+    list: List,
+}
+
 const SLOTS: usize = 1024;
 
 /// All names, by their hash.
-static TABLE: [Option<(&str, List)>; SLOTS] = {
+static TABLE: [Option<Entry>; SLOTS] = {
     let lists = [(KEYWORDS, List::Keyword), (HARMLESS, List::Harmless), (SESSION, List::Session)];
     let mut table = [None; SLOTS];
-    let mut list = 0;
-    while list < lists.len() {
-        let (names, kind) = lists[list];
+    let mut at_list = 0;
+    while at_list < lists.len() {
+        let (names, list) = lists[at_list];
         let mut at = 0;
         while at < names.len() {
-            let mut slot = hash(names[at].as_bytes());
+            let name = names[at];
+            let key = lexer::key(name.as_bytes());
+            let mut slot = hash(key);
             while table[slot].is_some() {
                 slot = (slot + 1) % SLOTS;
             }
-            table[slot] = Some((names[at], kind));
+            table[slot] = Some(Entry { key, name, list });
             at += 1;
         }
-        list += 1;
+        at_list += 1;
     }
     table
 };
 
-const fn hash(name: &[u8]) -> usize {
-    let mut hash = 0_usize;
-    let mut at = 0;
-    while at < name.len() {
-        hash = hash.wrapping_mul(31).wrapping_add((name[at] & 0xDF) as usize);
-        at += 1;
-    }
-    (hash ^ hash >> 10) % SLOTS
+const fn hash(key: u64) -> usize {
+    (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 54) as usize % SLOTS
 }

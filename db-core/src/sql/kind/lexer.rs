@@ -63,13 +63,12 @@ pub(super) struct Lexer<'s> {
     pub(super) several: bool,
 }
 
-/// A word of up to eight letters, in upper case, as a number.
-pub(super) const fn key(word: &str) -> u64 {
-    let word = word.as_bytes();
+/// A word of up to eight letters, in any case, as a number. Of a longer one the first letters are pushed out.
+pub(super) const fn key(word: &[u8]) -> u64 {
     let mut key = 0;
     let mut at = 0;
     while at < word.len() {
-        key = key << 8 | word[at] as u64;
+        key = key << 8 | (word[at] & UPPER) as u64;
         at += 1;
     }
     key
@@ -94,7 +93,7 @@ const UPPER: u8 = 0xDF;
 
 /// What a byte begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
+pub(super) enum Class {
     Space,
     Word,
     Other,
@@ -116,7 +115,7 @@ static CLASSES: [Class; 256] = {
     classes
 };
 
-fn class(byte: u8) -> Class {
+pub(super) fn class(byte: u8) -> Class {
     CLASSES[usize::from(byte)]
 }
 
@@ -291,6 +290,17 @@ impl<'s> Lexer<'s> {
             _ => None,
         }
     }
+}
+
+/// Without the bytes of this class at its end.
+#[inline]
+pub(super) fn trim_end(mut text: &[u8], unwanted: Class) -> &[u8] {
+    while let [before @ .., last] = text
+        && class(*last) == unwanted
+    {
+        text = before;
+    }
+    text
 }
 
 /// Between a name and the parenthesis behind it.

@@ -6,7 +6,7 @@ use db_testkit::mysql::{self, Conn};
 use proptest::prelude::*;
 
 use super::Effect::*;
-use super::{Effect, StatementKind, functions, of};
+use super::{Effect, StatementKind, functions, of, of_any, plain};
 
 /// The effect of each text, `s` where it may change the session, and other flags by their first letters.
 #[rustfmt::skip]
@@ -168,6 +168,8 @@ const ONE_SERVER: &[(Effect, &str, &str)] = &[
     (Writes, "s", "SELECT NEXTVAL(s)"),
     (Writes, "s", "SELECT NEXT VALUE FOR s"),
     (Writes, "s", "SELECT 1 INTO OUTFILE '/tmp/x'"),
+    (Writes, "s", "INSERT INTO t TABLE u ORDER BY pay(1)"),
+    (Writes, "s", "INSERT INTO test.values (a) VALUES (1)"),
     (Writes, "", "EXPLAIN ANALYZE UPDATE t SET id = 9"),
     (Writes, "", "ANALYZE UPDATE t SET id = 9"),
     (Writes, "r", "INSERT INTO t VALUES (1) RETURNING id"),
@@ -232,6 +234,40 @@ fn every_text_has_its_kind() {
     for (effect, expected, sql) in TABLE.iter().chain(ONE_SERVER) {
         let kind = of(sql);
         assert_eq!((kind.effect, flags(kind).as_str()), (*effect, *expected), "{sql}");
+    }
+}
+
+/// Ordinary statements, which are classified without the reader of tokens.
+#[rustfmt::skip]
+const PLAIN: &[&str] = &[
+    "SELECT a FROM t WHERE b = 'c' AND `d` IN (1, 2) -1",
+    "\n  select COUNT(*), t.a/2 FROM (SELECT 1) t WHERE b = ? ORDER BY (a) LIMIT 1;\n",
+    "SELECT id FROM information_schema.tables WHERE next_at < NOW() AND skipped = 0 FOR UPDATE",
+    "SELECT a FROM t LOCK IN SHARE MODE",
+    r#"SELECT 'C:\\', '\n', "d""e" FROM `t`"#,
+    "INSERT INTO t (a, b) VALUES (1, 'it''s'), (2, NULL) ON DUPLICATE KEY UPDATE a = VALUES(a)",
+    "INSERT INTO `t` (`a`) SELECT MAX(a) FROM settings",
+    "insert into t set a = (1)",
+    "REPLACE INTO t(a) VALUES(1)",
+    "UPDATE t SET a = a + 1 WHERE id = 7",
+    "DELETE FROM t WHERE id IN (SELECT id FROM u)",
+];
+
+#[test]
+fn ordinary_statements_are_classified_without_tokens() {
+    for sql in PLAIN {
+        assert_eq!(plain::of(sql.as_bytes()), Some(of_any(sql)), "{sql}");
+    }
+}
+
+/// Strings are passed over in blocks of several sizes.
+#[test]
+fn an_escaped_quote_is_seen_at_any_place_of_a_string() {
+    for length in 0..200 {
+        let text = "a".repeat(length);
+        assert_eq!(of(&format!(r"SELECT '{text}\', '; COMMIT -- '")).effect, Compound, "{length}");
+        assert_eq!(of(&format!(r"SELECT '{text}'; COMMIT; -- '")).effect, Compound, "{length}");
+        assert_eq!(of(&format!(r"SELECT '{text}\\', '; COMMIT; -- '")).effect, Reads, "{length}");
     }
 }
 
@@ -369,6 +405,25 @@ fn no_harmless_name_can_be_a_stored_function() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
+/// Pieces of statements: ordinary ones, and all others.
+fn piece() -> impl Strategy<Value = &'static str> {
+    #[rustfmt::skip]
+    let ordinary = prop::sample::select(vec![
+        "a", "id", "= 1", ",", "'x'", "x AND y", "IN (1, 2)", "COUNT(*)", "t.a", "`q`", "(", ")", "\"d\"", "?", "SELECT", "VALUES", "SET", "FROM", " ",
+    ]);
+    #[rustfmt::skip]
+    let others = prop::sample::select(vec![
+        "INTO", "into @x", "OUTFILE 'a'", "VALUE", "TABLE", "WITH", "FOR UPDATE", "LOCK IN SHARE MODE", "NOWAIT", "SKIP LOCKED", "WAIT 5",
+        "RETURNING", "NEXT VALUE", "NEXTVAL(", "MATCH (a) AGAINST (", "GET_LOCK(", "NOW (", "pay(", "pay (", "`pay`(", "\"pay\" (",
+        "character_length(", "xharacter_length(", "nextvalues", "returned", "RETUETURNING", "skipped", "waits", "settings", "selected", "tables",
+        "values_x", "within", "into_x", ".", "t.", "@", "@@y", ":=", "$", "$$", "a$b", "'", "''", "'it''s'", "'a\\'b'", "'\\\\'", "\\", "\"",
+        "\"\\\"\"", "`", "-", "--", "-- ", "#", "\n", "/", "/*", "*/", "/* c */", "/*! 1 */", "/*M!", "*", ";", "\t", "\u{b}", "\0", "\u{7f}", "é",
+        "ö(", "_", "'a long string, longer than ninety-six bytes, most of which is passed over in blocks, and not one byte at a time'",
+        "'a long string, longer than ninety-six bytes, most of which is passed over in blocks, with an escaped \\' near its end'",
+    ]);
+    prop_oneof![3 => ordinary, 1 => others]
+}
+
 /// Fragments that make strings, comments and statements end in unexpected places.
 fn fragment() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
@@ -382,6 +437,23 @@ proptest! {
     fn no_text_can_panic(sql: String, dense in "[(SETselect@=,;/*!M#\\- \\n'a\"`\\\\]{0,24}") {
         of(&sql);
         of(&dense);
+    }
+
+    #[test]
+    fn ordinary_statements_have_the_kind_that_their_tokens_give(
+        verb in prop::sample::select(vec![
+            "SELECT ", "select a FROM t WHERE ", "INSERT ", "INSERT INTO t", "INSERT INTO t (a) VALUES ", "UPDATE t SET a = ", "DELETE FROM t ", "REPLACE "
+        ]),
+        pieces in prop::collection::vec((piece(), prop::bool::ANY), 0..16),
+    ) {
+        let mut sql = verb.to_owned();
+        for (piece, spaced) in pieces {
+            sql.push_str(piece);
+            sql.push_str(if spaced { " " } else { "" });
+        }
+        if let Some(kind) = plain::of(sql.as_bytes()) {
+            prop_assert_eq!(kind, of_any(&sql), "{}", sql);
+        }
     }
 
     /// By any way to read the quotes, whose strings and comments are taken out here one character at a time.
