@@ -78,6 +78,25 @@ pub use telemetry::stats::Stats;
 pub use transaction::rows::{ResultRows, Rows};
 pub use transaction::{Scope, Transaction};
 
+/// Private parsers, for the fuzz targets.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+#[allow(missing_docs, reason = "not part of the library")]
+pub mod __fuzz {
+    pub fn may_commit(sql: &str) -> bool {
+        crate::sql::kind::of(sql).may_commit()
+    }
+
+    pub fn shown(sql: &str) -> String {
+        crate::sql::sanitize::QueryText(sql).to_string()
+    }
+
+    pub fn url(url: &str) -> crate::Result<()> {
+        let options = crate::config::Settings::parse(url)?;
+        crate::config::Settings::new(options, crate::RetryPolicy::default(), None, std::time::Duration::MAX, true).map(drop)
+    }
+}
+
 /// What a module that talks to a database imports.
 pub mod prelude {
     pub use mysql::prelude::Queryable;

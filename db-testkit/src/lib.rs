@@ -71,3 +71,11 @@ pub use crate::server::{Server, ServerBuilder};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+/// A private parser, for a fuzz target.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+#[allow(missing_docs, reason = "not part of the kit")]
+pub mod __fuzz {
+    pub use crate::proxy::listen;
+}

@@ -1,5 +1,5 @@
-//! The commands of this repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask torture`, `cargo xtask fuzz`, `cargo xtask check` and
-//! `cargo xtask bench`.
+//! The commands of this repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask torture`, `cargo xtask fuzz`,
+//! `cargo xtask fuzz-parsers`, `cargo xtask check` and `cargo xtask bench`.
 //!
 //! They need a Rust toolchain and nothing else: what is missing is installed, and what cannot be installed is an error
 //! that gives the command to run by hand. In reading order: [`command`] runs a program and says so, [`server`] makes a
@@ -34,6 +34,8 @@ enum Task {
     Torture(Torture),
     /// Run random programs of nested calls, statements and faults against a reference model.
     Fuzz(Fuzz),
+    /// Feed the parsers of statements, error messages, URLs and the protocol, guided by what code the input reaches.
+    FuzzParsers(FuzzParsers),
     /// Check what the tests do not: every combination of features, the dependencies, the packages.
     Check,
     /// Measure the library beside what would be used in its place, and write the report and the README's figures.
@@ -102,6 +104,13 @@ struct Fuzz {
     /// Passed on to the program: `-- --help` lists what it takes.
     #[arg(last = true)]
     rest: Vec<String>,
+}
+
+#[derive(Args)]
+struct FuzzParsers {
+    /// How many seconds for each parser.
+    #[arg(long, default_value_t = 10)]
+    seconds: u32,
 }
 
 #[derive(Args)]
@@ -175,6 +184,7 @@ fn main() -> ExitCode {
         Task::Test(test) => tasks::test(&test),
         Task::Torture(torture) => tasks::torture(&torture),
         Task::Fuzz(fuzz) => tasks::fuzz(&fuzz),
+        Task::FuzzParsers(fuzz) => tasks::fuzz_parsers(&fuzz),
         Task::Check => check::check(),
         Task::Bench(options) => bench::bench(&options),
     };

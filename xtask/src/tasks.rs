@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::command::{Result, cargo, cargo_tool, run};
 use crate::server::{self, GALERA_SCRIPTS, MARIADB_ROOT, MYSQL_ROOT, MySql};
-use crate::{Demo, Fuzz, Switch, Test, Tested, Torture, Victim};
+use crate::{Demo, Fuzz, FuzzParsers, Switch, Test, Tested, Torture, Victim};
 
 /// Names the server that the tests are to start.
 const SERVER: &str = "DB_TESTKIT_SERVER";
@@ -146,6 +146,17 @@ pub(crate) fn fuzz(fuzz: &Fuzz) -> Result<()> {
         command.args(value.map(|value| format!("{name}={value}")));
     }
     run(command.args(&fuzz.rest))
+}
+
+/// Without a sanitizer, which only a nightly compiler has: there is no `unsafe` in the parsers.
+pub(crate) fn fuzz_parsers(fuzz: &FuzzParsers) -> Result<()> {
+    cargo_tool("cargo-fuzz")?;
+    for target in ["message", "protocol", "statement", "url"] {
+        let command = &mut cargo();
+        command.args(["fuzz", "run", "--sanitizer", "none", target, "--", "-max_len=1024", "-print_final_stats=0"]);
+        run(command.arg(format!("-max_total_time={}", fuzz.seconds)))?;
+    }
+    Ok(())
 }
 
 fn on_or_off(switch: Switch) -> String {

@@ -21,6 +21,8 @@ pub(super) fn run(bench: &Bench) -> Result<Section> {
     }
     let project = bench.out.join("compile");
     write(&project.join("Cargo.toml"), "[workspace]\nresolver = \"3\"\nmembers = [\"annotated\", \"by_hand\"]\n")?;
+    let versions = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("Cargo.lock");
+    fs::copy(&versions, project.join("Cargo.lock")).doing(|| format!("copying {}", versions.display()))?;
     for (name, function) in [("annotated", annotated as fn(usize) -> String), ("by_hand", by_hand)] {
         let manifest = format!(
             "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\n{}\n",

@@ -26,6 +26,9 @@ pub use self::command::Command;
 pub use self::endpoint::Upstream;
 pub use self::fault::{Action, Fault, Injection, Point};
 
+#[cfg(fuzzing)]
+pub use self::protocol::listen;
+
 use self::endpoint::Target;
 use self::fault::Plan;
 use self::listener::Place;

@@ -57,12 +57,12 @@ impl Received {
         rest
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn waiting(&self) -> usize {
         self.buffer.len() - self.taken
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn capacity(&self) -> usize {
         self.buffer.capacity()
     }
@@ -110,7 +110,7 @@ pub(super) fn number(bytes: &[u8], at: usize, length: usize) -> Option<u64> {
     Some(bytes.get(at..at + length)?.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(super) fn packet(sequence: u8, payload: &[u8]) -> Packet {
     let length = (payload.len() as u32).to_le_bytes();
     Packet { raw: [&length[..3], &[sequence], payload].concat() }

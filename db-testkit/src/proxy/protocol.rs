@@ -163,21 +163,20 @@ fn restrict_greeting(payload: &mut [u8]) -> u32 {
     left
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
+/// What the tests and the fuzz target have in common.
+#[cfg(any(test, fuzzing))]
+mod checks {
     use super::*;
-    use crate::proxy::packet::{FULL, Received, packet};
+    use crate::proxy::packet::{Received, packet};
 
-    fn greeting(capabilities: u32) -> Packet {
+    pub(super) fn greeting(capabilities: u32) -> Packet {
         let caps = capabilities.to_le_bytes();
         let parts: [&[u8]; 7] = [b"\x0a8.0\0", &[0; 4], &[1; 8], &[0], &caps[..2], &[0; 3], &caps[2..]];
         packet(0, &parts.concat())
     }
 
     /// A dialogue after the login.
-    fn dialogue() -> Dialogue {
+    pub(super) fn dialogue() -> Dialogue {
         let mut dialogue = Dialogue::default();
         dialogue.server_packet(&mut greeting(u32::MAX));
         dialogue.client_packet(&packet(1, &[0; 32]));
@@ -185,6 +184,42 @@ mod tests {
         assert_eq!(dialogue.server_packet(&mut packet(3, &[OK, 0, 0])), FromServer::Pass);
         dialogue
     }
+
+    /// Feeds what the sides say (`true`: the client), and checks that no byte is lost and no more memory taken than that needs.
+    #[cfg_attr(not(fuzzing), allow(unreachable_pub, reason = "it is public for the fuzz target"))]
+    pub fn listen(logged_in: bool, said: &[(bool, Vec<u8>)]) {
+        let mut dialogue = if logged_in { dialogue() } else { Dialogue::default() };
+        let mut sides = [Received::default(), Received::default()];
+        let (mut owed, mut most) = ([0; 2], 64);
+        for (from_client, bytes) in said {
+            let (packets, owed) = (&mut sides[usize::from(*from_client)], &mut owed[usize::from(*from_client)]);
+            packets.feed(bytes);
+            *owed += bytes.len();
+            most = most.max(*owed);
+            while let Some(mut packet) = packets.next() {
+                *owed -= packet.raw.len();
+                if *from_client {
+                    dialogue.client_packet(&packet);
+                } else {
+                    dialogue.server_packet(&mut packet);
+                }
+            }
+            assert_eq!(packets.waiting(), *owed);
+            assert!(packets.capacity() <= 2 * most);
+        }
+    }
+}
+
+#[cfg(fuzzing)]
+pub use checks::listen;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::checks::{dialogue, greeting, listen};
+    use super::*;
+    use crate::proxy::packet::{FULL, packet};
 
     fn query(text: &str) -> FromClient {
         FromClient::Request { command: Command::Query, text: Some(text.into()) }
@@ -247,26 +282,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_can_panic_and_none_are_lost(logged_in: bool, said in prop::collection::vec(said(), 0..40)) {
-            let mut dialogue = if logged_in { dialogue() } else { Dialogue::default() };
-            let mut sides = [Received::default(), Received::default()];
-            let mut most = 64;
-            for (from_client, bytes) in said {
-                let packets = &mut sides[usize::from(from_client)];
-                packets.feed(&bytes);
-                let waiting = packets.waiting();
-                most = most.max(waiting);
-                let mut taken = 0;
-                while let Some(mut packet) = packets.next() {
-                    taken += packet.raw.len();
-                    if from_client {
-                        dialogue.client_packet(&packet);
-                    } else {
-                        dialogue.server_packet(&mut packet);
-                    }
-                }
-                prop_assert_eq!(taken + packets.waiting(), waiting);
-                prop_assert!(packets.capacity() <= 2 * most);
-            }
+            listen(logged_in, &said);
         }
     }
 }
