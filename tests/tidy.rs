@@ -55,10 +55,10 @@ fn every_file_says_first_what_it_is_about() {
 
 #[test]
 fn one_file_opens_connections_one_sleeps_one_is_unsafe() {
-    assert_eq!(library_files_with("Conn::new("), ["connection/mod.rs"]);
+    assert_eq!(library_files_with("Conn::new("), ["session/connection/mod.rs"]);
     assert_eq!(library_files_with("thread::sleep"), ["retry/pace.rs"]);
-    assert_eq!(library_files_with("unsafe {"), ["connection/socket.rs"]);
-    assert_eq!(library_files_with("conn_mut()"), ["connection/mod.rs", "connection/prepared.rs", "session/batch.rs", "session/mod.rs"]);
+    assert_eq!(library_files_with("unsafe {"), ["session/connection/socket.rs"]);
+    assert_eq!(library_files_with("conn_mut()"), ["session/batch.rs", "session/connection/mod.rs", "session/connection/prepared.rs", "session/mod.rs"]);
 }
 
 #[test]
@@ -72,16 +72,16 @@ fn sql_is_written_in_the_files_that_send_it_and_holds_numbers_and_names_of_our_o
     assert_eq!(
         files,
         [
-            "connection/mod.rs",
-            "ledger/resolve.rs",
-            "ledger/row.rs",
             "options.rs",
             "session/batch.rs",
             "session/commit.rs",
+            "session/connection/mod.rs",
+            "session/ledger/resolve.rs",
+            "session/ledger/row.rs",
             "session/mod.rs",
             "session/sentinel.rs",
             "session/state.rs",
-            "watch/ask.rs"
+            "session/watch/ask.rs"
         ]
     );
     // What a caller passes is never put into a statement: it goes to the server as it is. These two pass it on, and write savepoints.

@@ -1,6 +1,6 @@
 //! Transactions for MySQL-family servers that end once.
 //!
-//! Annotate a function. It runs in a transaction, on a connection that heals itself, and every call ends in one of two ways:
+//! Annotate a function. It runs in a transaction, on a connection that reconnects automatically, and every call ends in one of two ways:
 //! `Ok`, and the work is in the database once; or `Err`, and none of it is.
 //!
 //! ```
@@ -25,16 +25,13 @@
 //! Write the function against a [`Transaction`]; call it with anything a transaction can start from. Called with `&db`, it has a
 //! transaction of its own. Called with the `tx` of another such function, it is a part of that one. The [guide] has a page for each
 //! question that goes beyond one item.
-//!
-//! # Reading order
-//!
-//! A call goes one way through these modules, and each answers one question:
-//! `scope` (where does it start?), `retry` and `policy` (again?), `database` and `lock` (who has the connection?), `session` and `state`
-//! (how does a statement get there, what is known?), `ending` (COMMIT or ROLLBACK), `link` (the connection). What is decided from an error
-//! is decided in `classify`; what is decided from a statement's text, in `statement_kind`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(feature = "tracing"), allow(dead_code, unused_variables, reason = "some are there for events alone"))]
+#![allow(
+    unreachable_pub,
+    reason = "every module is private: what is public is listed here, and elsewhere a member reaches as far as its type"
+)]
 
 extern crate self as db_core;
 
@@ -42,12 +39,10 @@ extern crate self as db_core;
 #[path = "macro_support/mod.rs"]
 pub mod __private;
 mod config;
-mod connection;
 mod db;
 mod error;
 #[cfg(any(doc, doctest))]
 pub mod guide;
-mod ledger;
 mod options;
 mod per_process;
 mod pool;
@@ -56,7 +51,6 @@ mod session;
 mod sql;
 mod telemetry;
 mod transaction;
-mod watch;
 
 pub use db::{Db, DbBuilder};
 #[doc = include_str!("../docs/retry_on_disconnect.md")]
@@ -74,8 +68,8 @@ pub use pool::{Pool, PoolStatus};
 pub use retry::attempts::{Attempt, FailedAttempt};
 pub use retry::policy::RetryPolicy;
 pub use session::lock::{LockGuard, SharedLock};
+pub use session::rows::{ResultRows, Rows};
 pub use telemetry::stats::Stats;
-pub use transaction::rows::{ResultRows, Rows};
 pub use transaction::{Scope, Transaction};
 
 /// Private parsers, for the fuzz targets.

@@ -20,7 +20,7 @@ impl<T: Default> Default for PerProcess<T> {
 }
 
 impl<T: Default> PerProcess<T> {
-    pub(crate) fn get(&self) -> &T {
+    pub fn get(&self) -> &T {
         let process = process::id();
         let mut own = self;
         while own.process != process {
@@ -30,7 +30,7 @@ impl<T: Default> PerProcess<T> {
     }
 
     /// Whether the value is this process's own.
-    pub(crate) fn is_own(&self, value: &T) -> bool {
+    pub fn is_own(&self, value: &T) -> bool {
         std::ptr::eq(self.get(), value)
     }
 }

@@ -59,7 +59,7 @@ struct Ban {
 
 impl Hosts {
     /// `options` are those of the first host, and the others differ in their address alone.
-    pub(crate) fn new(options: &Opts, others: &[(String, u16)], target: Option<Target>, balance: Option<Balance>) -> Self {
+    pub fn new(options: &Opts, others: &[(String, u16)], target: Option<Target>, balance: Option<Balance>) -> Self {
         let of = |(host, port): &(String, u16)| {
             OptsBuilder::from_opts(options.clone()).ip_or_hostname(Some(host.as_str())).tcp_port(*port).into()
         };
@@ -74,20 +74,20 @@ impl Hosts {
         }
     }
 
-    pub(crate) fn are_several(&self) -> bool {
+    pub fn are_several(&self) -> bool {
         self.all.len() > 1
     }
 
-    pub(crate) fn must_be_writable(&self) -> bool {
+    pub fn must_be_writable(&self) -> bool {
         self.target == Target::ReadWrite
     }
 
-    pub(crate) fn options(&self, host: usize) -> &Opts {
+    pub fn options(&self, host: usize) -> &Opts {
         &self.all[host]
     }
 
     /// As the URL has it, for errors.
-    pub(crate) fn name(&self, host: usize) -> String {
+    pub fn name(&self, host: usize) -> String {
         let options = self.options(host);
         match options.get_socket() {
             Some(socket) => socket.into(),
@@ -97,19 +97,19 @@ impl Hosts {
 
     /// The options of the host that was connected to last.
     #[cfg(any(feature = "tracing", feature = "metrics"))]
-    pub(crate) fn in_use(&self) -> &Opts {
+    pub fn in_use(&self) -> &Opts {
         self.options(self.in_use.load(Ordering::Relaxed))
     }
 
     /// Waits until no other caller looks for a host.
-    pub(crate) fn search(&self, at_most: Duration) -> Result<MutexGuard<'_, ()>> {
+    pub fn search(&self, at_most: Duration) -> Result<MutexGuard<'_, ()>> {
         self.homes.get().search.try_lock_for(at_most).ok_or_else(|| {
             Error::new(ErrorKind::ConnectFailed, "another caller is still looking for a host that can be connected to").transient(true)
         })
     }
 
     /// The hosts to try, in this order. If all have failed lately, the one that may be tried again first.
-    pub(crate) fn order(&self, now: Instant) -> Vec<usize> {
+    pub fn order(&self, now: Instant) -> Vec<usize> {
         let mut state = self.homes.get().state.lock();
         let start = match self.balance {
             Balance::Disable => state.start,
@@ -118,7 +118,7 @@ impl Hosts {
         state.order(self.all.len(), start, now)
     }
 
-    pub(crate) fn succeeded(&self, host: usize) {
+    pub fn succeeded(&self, host: usize) {
         let mut state = self.homes.get().state.lock();
         state.start = 0;
         *state.ban(host) = Ban::default();
@@ -126,12 +126,12 @@ impl Hosts {
     }
 
     /// It could not be reached, or is not fit.
-    pub(crate) fn failed(&self, host: usize, now: Instant) {
+    pub fn failed(&self, host: usize, now: Instant) {
         self.homes.get().state.lock().failed(host, now);
     }
 
     /// A connection to it was lost: the next search begins with the next host.
-    pub(crate) fn lost(&self, host: usize) {
+    pub fn lost(&self, host: usize) {
         self.homes.get().state.lock().start = (host + 1) % self.all.len();
     }
 }

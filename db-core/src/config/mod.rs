@@ -14,7 +14,6 @@ use mysql::{Opts, OptsBuilder, UrlError};
 
 use crate::config::hosts::Hosts;
 use crate::config::url::UrlOptions;
-use crate::ledger::row::Table;
 use crate::{Error, ErrorKind, Result, RetryPolicy};
 
 /// The server's own limit shall be the one that is met: this is MySQL's default, and above MariaDB's.
@@ -41,40 +40,40 @@ const TLS: bool = cfg!(any(feature = "native-tls", feature = "rustls"));
 #[derive(Clone)]
 pub(crate) struct Settings {
     /// Of the first host.
-    pub(crate) options: Opts,
-    pub(crate) hosts: Arc<Hosts>,
+    pub options: Opts,
+    pub hosts: Arc<Hosts>,
     /// How many prepared statements a connection keeps by their texts.
-    pub(crate) statements: usize,
+    pub statements: usize,
     /// The read timeout of the statements; the options hold the one of the handshake.
-    pub(crate) read_timeout: Option<Duration>,
-    pub(crate) retry: RetryPolicy,
-    pub(crate) lock_timeout: Duration,
+    pub read_timeout: Option<Duration>,
+    pub retry: RetryPolicy,
+    pub lock_timeout: Duration,
     /// How long a call may take.
-    pub(crate) timeout: Option<Duration>,
+    pub timeout: Option<Duration>,
     /// How long a request may be without a reply before the server is asked about it.
-    pub(crate) silence: Duration,
+    pub silence: Duration,
     /// How long COMMIT may take.
-    pub(crate) commit_timeout: Duration,
+    pub commit_timeout: Duration,
     /// A transaction that is open for longer is worth a warning.
-    pub(crate) slow_transaction: Duration,
-    /// Where COMMITs are recorded, if they are.
-    pub(crate) ledger: Option<Table>,
+    pub slow_transaction: Duration,
+    /// The database that has the ledger's table, where COMMITs are recorded.
+    pub ledger: Option<String>,
     /// For how long a COMMIT whose outcome is not known is resolved.
-    pub(crate) resolve_timeout: Duration,
+    pub resolve_timeout: Duration,
 }
 
 /// What a URL says.
 #[derive(Debug)]
 pub(crate) struct Parsed {
-    pub(crate) driver: Opts,
+    pub driver: Opts,
     /// The hosts after the first.
-    pub(crate) others: Vec<(String, u16)>,
-    pub(crate) own: UrlOptions,
+    pub others: Vec<(String, u16)>,
+    pub own: UrlOptions,
 }
 
 impl Settings {
     /// The URL is not repeated in the error: it holds the password.
-    pub(crate) fn parse(url: &str) -> Result<Parsed> {
+    pub fn parse(url: &str) -> Result<Parsed> {
         let (of_driver, own) = url::split(url)?;
         let parsed = if url.contains('#') {
             Err(UrlError::BadUrl)
@@ -105,11 +104,11 @@ impl Settings {
     }
 
     /// `options` as the user gave them, completed where they are silent.
-    pub(crate) fn new(options: Opts, retry: RetryPolicy, slow_transaction: Duration, ledger: bool) -> Result<Self> {
+    pub fn new(options: Opts, retry: RetryPolicy, slow_transaction: Duration, ledger: bool) -> Result<Self> {
         if options.get_ssl_opts().is_some() && !TLS {
             return Err(Error::new(ErrorKind::Config, "TLS needs the feature `rustls` or `native-tls` of db-core"));
         }
-        let ledger = if ledger { Some(Self::table(&options)?) } else { None };
+        let ledger = if ledger { Some(Self::ledger_database(&options)?) } else { None };
         let read_timeout = options.get_read_timeout().copied();
         let statements = options.get_stmt_cache_size();
         let mut builder = OptsBuilder::from_opts(options.clone())
@@ -151,9 +150,9 @@ impl Settings {
     }
 
     /// The ledger's table is where the URL says, wherever a body may go with USE.
-    pub(crate) fn table(options: &Opts) -> Result<Table> {
+    pub fn ledger_database(options: &Opts) -> Result<String> {
         let database = options.get_db_name().filter(|name| !name.is_empty());
-        database.map(Table::within).ok_or_else(|| {
+        database.map(str::to_owned).ok_or_else(|| {
             let message = "the commit ledger is a table in the URL's database, and the URL names none";
             Error::new(ErrorKind::Config, message)
         })

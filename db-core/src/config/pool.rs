@@ -13,28 +13,28 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// What is said of a pool. `None`: nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PoolOptions {
-    pub(crate) max_connections: Option<u32>,
-    pub(crate) min_connections: Option<u32>,
-    pub(crate) acquire_timeout: Option<Duration>,
-    pub(crate) max_lifetime: Option<Duration>,
-    pub(crate) idle_timeout: Option<Duration>,
+    pub max_connections: Option<u32>,
+    pub min_connections: Option<u32>,
+    pub acquire_timeout: Option<Duration>,
+    pub max_lifetime: Option<Duration>,
+    pub idle_timeout: Option<Duration>,
 }
 
 /// The limits of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// At least 1.
-    pub(crate) max_connections: u32,
+    pub max_connections: u32,
     /// At most `max_connections`.
-    pub(crate) min_connections: u32,
-    pub(crate) acquire_timeout: Duration,
-    pub(crate) max_lifetime: Duration,
-    pub(crate) idle_timeout: Duration,
+    pub min_connections: u32,
+    pub acquire_timeout: Duration,
+    pub max_lifetime: Duration,
+    pub idle_timeout: Duration,
 }
 
 impl PoolOptions {
     /// What `other` says counts where this says nothing.
-    pub(crate) fn or(self, other: Self) -> Self {
+    pub fn or(self, other: Self) -> Self {
         Self {
             max_connections: self.max_connections.or(other.max_connections),
             min_connections: self.min_connections.or(other.min_connections),
@@ -44,7 +44,7 @@ impl PoolOptions {
         }
     }
 
-    pub(crate) fn limits(self) -> Result<Limits> {
+    pub fn limits(self) -> Result<Limits> {
         let max_connections = self.max_connections.unwrap_or(MAX_CONNECTIONS);
         let min_connections = self.min_connections.unwrap_or(0);
         let wrong = match () {

@@ -9,9 +9,9 @@ use crate::{Error, ErrorKind, Result};
 /// The options of ours in a URL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UrlOptions {
-    pub(crate) pool: PoolOptions,
-    pub(crate) target: Option<Target>,
-    pub(crate) balance: Option<Balance>,
+    pub pool: PoolOptions,
+    pub target: Option<Target>,
+    pub balance: Option<Balance>,
 }
 
 /// The URLs of the single hosts, of a URL that may have a list of them: `mysql://user:password@host1:port1,host2/database`.

@@ -20,13 +20,13 @@ use crate::error::kind::ErrorKind;
 /// What an error before `COMMIT` means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    pub(crate) kind: ErrorKind,
-    pub(crate) after: After,
+    pub kind: ErrorKind,
+    pub after: After,
     /// Another attempt of the whole transaction may well succeed. False where it would meet the same again.
-    pub(crate) transient: bool,
+    pub transient: bool,
     /// Nothing of the statement was executed, so one that commits implicitly did not commit. This holds for a single statement:
     /// of several in one text the first may have been executed, and a procedure may have met the error inside.
-    pub(crate) refused: bool,
+    pub refused: bool,
 }
 
 /// What is left of the transaction, from best to worst.
@@ -59,9 +59,9 @@ pub(crate) enum CommitVerdict {
 /// Why a connection was not made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConnectVerdict {
-    pub(crate) kind: ErrorKind,
+    pub kind: ErrorKind,
     /// The next attempt may well succeed.
-    pub(crate) transient: bool,
+    pub transient: bool,
 }
 
 impl Verdict {
@@ -147,7 +147,7 @@ pub(crate) fn timed_out(error: &Error) -> bool {
 }
 
 /// The I/O error at the bottom of the driver's.
-pub(crate) fn io_error(error: &Error) -> Option<&io::Error> {
+pub(super) fn io_error(error: &Error) -> Option<&io::Error> {
     match error {
         Error::IoError(io) => Some(io),
         Error::CodecError(codec) => codec.source().and_then(|source| source.downcast_ref()),

@@ -87,7 +87,7 @@ impl fmt::Debug for Constraint {
 }
 
 /// Reads what the message of this code names. `None` where it names nothing, or the format is not understood.
-pub(crate) fn parse(code: u16, message: &str) -> Option<Constraint> {
+pub(super) fn parse(code: u16, message: &str) -> Option<Constraint> {
     match code {
         1062 | 1569 | 1586 => duplicate(message),
         1451 | 1452 => foreign_key(message),

@@ -74,7 +74,7 @@ fn values(code: u16) -> Values {
 
 /// The message of this code, with [`REDACTED`] in place of each value. Where the format is not the expected one (another
 /// language, a later version), more goes rather than less.
-pub(crate) fn message(code: u16, message: &str) -> Cow<'_, str> {
+pub(super) fn message(code: u16, message: &str) -> Cow<'_, str> {
     // Cut before anything is looked for in it, and again where escapes have made it longer.
     match values_of(code, cut_off(message)) {
         Cow::Borrowed(text) => printable(text),

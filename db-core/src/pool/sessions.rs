@@ -138,13 +138,13 @@ struct Search {
 #[derive(Clone, Copy)]
 pub(crate) struct Handle {
     /// The address of the database that the caller has.
-    pub(crate) id: usize,
+    pub id: usize,
     /// Made by [`beside`](crate::Pool::beside).
-    pub(crate) is_beside: bool,
+    pub is_beside: bool,
 }
 
 impl Sessions {
-    pub(crate) fn new(settings: Arc<Settings>, counters: Arc<Counters>, limits: Limits) -> Self {
+    pub fn new(settings: Arc<Settings>, counters: Arc<Counters>, limits: Limits) -> Self {
         let meters = PoolMeters::new(&settings, limits.max_connections);
         Self { settings, counters, limits, meters, homes: PerProcess::default() }
     }
@@ -154,7 +154,7 @@ impl Sessions {
     }
 
     /// Takes a session for the calling thread, and waits for one if all are in use.
-    pub(crate) fn take(&self, handle: Handle) -> Result<Lease<'_>> {
+    pub fn take(&self, handle: Handle) -> Result<Lease<'_>> {
         let holding = Holding { pool: self.id(), handle: handle.id };
         if held::any(|held| if handle.is_beside { *held == holding } else { held.pool == holding.pool }) {
             let message = "this thread has a transaction of the pool open; pass that transaction (`tx`) in place of the pool, \
@@ -234,7 +234,7 @@ impl Sessions {
 
     /// Opens a connection if the session at hand has none. `writable`: to a server that accepts writes. One caller searches, and what it
     /// finds counts for those who waited meanwhile.
-    pub(crate) fn connect(&self, handle: Handle, writable: bool) -> Result<()> {
+    pub fn connect(&self, handle: Handle, writable: bool) -> Result<()> {
         if !writable {
             return self.take(handle)?.connect();
         }
@@ -253,7 +253,7 @@ impl Sessions {
     }
 
     /// Opens `min_connections` connections, and at least one.
-    pub(crate) fn connect_first(&self, handle: Handle) -> Result<()> {
+    pub fn connect_first(&self, handle: Handle) -> Result<()> {
         let mut leases = Vec::new();
         for at in 0..self.limits.min_connections.max(1) as usize {
             // Each counts as another handle's: this thread holds them all at once.
@@ -264,7 +264,7 @@ impl Sessions {
         Ok(())
     }
 
-    pub(crate) fn status(&self) -> PoolStatus {
+    pub fn status(&self) -> PoolStatus {
         let state = self.homes.get().state.lock();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let in_use = state.in_use();
@@ -278,7 +278,7 @@ impl Sessions {
     }
 
     /// Closes every connection, those in use when they are given back, and waits for that for up to `acquire_timeout`.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         let home = self.homes.get();
         let (idle, waiting) = {
             let mut state = home.state.lock();
@@ -336,14 +336,13 @@ impl Sessions {
 
     /// Notices a connection that was opened since the last look.
     fn note_connection(&self, pooled: &mut Pooled) {
-        let Some(link) = pooled.session.link() else { return };
-        let opened = link.opened();
-        if pooled.connection.as_ref().is_some_and(|known| known.opened == opened) {
+        let Some(opened) = pooled.session.opened() else { return };
+        if pooled.connection.as_ref().is_some_and(|known| known.opened == opened.at) {
             return;
         }
-        self.meters.created(link.creation());
-        let expires = expiry(opened, self.limits.max_lifetime, fastrand::f64());
-        pooled.connection = Some(Connection { opened, expires, server: link.identity().into(), is_writable: !link.is_read_only() });
+        self.meters.created(opened.took);
+        let expires = expiry(opened.at, self.limits.max_lifetime, fastrand::f64());
+        pooled.connection = Some(Connection { opened: opened.at, expires, server: opened.server.into(), is_writable: opened.is_writable });
     }
 
     fn publish(&self, home: &Home) {
@@ -465,7 +464,7 @@ impl Waiter {
 
 impl Pooled {
     fn is_open(&self) -> bool {
-        self.session.link().is_some()
+        self.session.opened().is_some()
     }
 
     fn is_expired(&self, now: Instant) -> bool {
@@ -514,7 +513,7 @@ pub(crate) struct Lease<'p> {
 
 impl Lease<'_> {
     /// Says for whose transaction the session is held, to those who give up waiting for one.
-    pub(crate) fn is_held_for(&mut self, body: &'static str, since: Instant) {
+    pub fn is_held_for(&mut self, body: &'static str, since: Instant) {
         self.ran = true;
         if let Some(pooled) = &mut self.pooled {
             self.pool.note_connection(pooled);

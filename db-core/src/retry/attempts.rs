@@ -118,7 +118,7 @@ pub(crate) struct History(Vec<FailedAttempt>);
 
 impl History {
     /// Adds an attempt. A later failure of the same attempt (the server still cannot be reached) takes the earlier one's place.
-    pub(crate) fn add(&mut self, failed: FailedAttempt) {
+    pub fn add(&mut self, failed: FailedAttempt) {
         self.0.retain(|earlier| earlier.number != failed.number);
         if self.0.len() == REMEMBERED {
             self.0.remove(0);
@@ -126,20 +126,20 @@ impl History {
         self.0.push(failed);
     }
 
-    pub(crate) fn as_slice(&self) -> &[FailedAttempt] {
+    pub fn as_slice(&self) -> &[FailedAttempt] {
         &self.0
     }
 }
 
 /// An attempt under way.
 pub(crate) struct Frame {
-    pub(crate) database: usize,
-    pub(crate) attempt: Attempt,
+    database: usize,
+    attempt: Attempt,
     /// Work of this attempt is, or may be, in a database: it must not be done again.
-    pub(crate) committed: bool,
+    pub committed: bool,
     /// The body made an error that asks for another attempt.
-    pub(crate) requested: bool,
-    pub(crate) history: History,
+    pub requested: bool,
+    pub history: History,
     notes: Option<Box<dyn Any>>,
 }
 
@@ -149,7 +149,7 @@ impl Frame {
     }
 
     /// What the retry loop notes of its own about this attempt. Made at the first call: an attempt that needs none costs no allocation.
-    pub(crate) fn notes<S: Default + 'static>(&mut self) -> &mut S {
+    pub fn notes<S: Default + 'static>(&mut self) -> &mut S {
         let notes = self.notes.get_or_insert_with(|| Box::new(S::default()));
         match notes.downcast_mut() {
             Some(notes) => notes,
@@ -158,12 +158,12 @@ impl Frame {
     }
 
     /// The notes, if there are any.
-    pub(crate) fn existing_notes<S: 'static>(&mut self) -> Option<&mut S> {
+    pub fn existing_notes<S: 'static>(&mut self) -> Option<&mut S> {
         self.notes.as_mut()?.downcast_mut()
     }
 
     /// Takes the notes out.
-    pub(crate) fn take_notes<S: Default + 'static>(&mut self) -> S {
+    pub fn take_notes<S: Default + 'static>(&mut self) -> S {
         self.notes.take().and_then(|notes| notes.downcast().ok()).map_or_else(S::default, |notes| *notes)
     }
 }
@@ -190,7 +190,7 @@ pub(crate) fn begin(database: usize, attempt: Attempt, history: History) -> Runn
 
 impl Running {
     /// Takes the frame away. If it could not be kept, whether something was committed is not known, and it counts as committed.
-    pub(crate) fn end(&mut self) -> Frame {
+    pub fn end(&mut self) -> Frame {
         self.pop().unwrap_or_else(|| Frame { committed: true, ..Frame::new(self.database, self.attempt, History::default()) })
     }
 
@@ -279,10 +279,10 @@ pub(crate) fn request_retry() {
 /// What an error that is made now has to know.
 pub(crate) struct Moment {
     /// The number of the innermost attempt: 1 outside of every retry.
-    pub(crate) attempt: u32,
+    pub attempt: u32,
     /// An attempt under way has committed something already.
-    pub(crate) committed: bool,
-    pub(crate) history: History,
+    pub committed: bool,
+    pub history: History,
 }
 
 impl Default for Moment {
@@ -293,7 +293,7 @@ impl Default for Moment {
 }
 
 impl Moment {
-    pub(crate) fn now() -> Self {
+    pub fn now() -> Self {
         let seen = |frames: &RefCell<Vec<Frame>>| {
             let frames = frames.try_borrow().ok()?;
             let innermost = frames.last()?;

@@ -12,21 +12,21 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) fn new(policy: RetryPolicy) -> Self {
+    pub fn new(policy: RetryPolicy) -> Self {
         Self { policy, began: Instant::now(), failures: 0 }
     }
 
-    pub(crate) fn began(&self) -> Instant {
+    pub fn began(&self) -> Instant {
         self.began
     }
 
     /// Time that is not counted.
-    pub(crate) fn pause_clock(&mut self, time: Duration) {
+    pub fn pause_clock(&mut self, time: Duration) {
         self.began += time;
     }
 
     /// The delay before the next try, or `None` if there is to be none.
-    pub(crate) fn next(&mut self, failure: Failure, runs: u32) -> Option<Duration> {
+    pub fn next(&mut self, failure: Failure, runs: u32) -> Option<Duration> {
         let progress = Progress { runs, failures: self.failures, elapsed: self.began.elapsed() };
         self.failures += u32::from(failure != Failure::Disconnected);
         match self.policy.after_failure(failure, progress, fastrand::f64()) {

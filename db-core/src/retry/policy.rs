@@ -163,7 +163,7 @@ impl RetryPolicy {
     /// What follows a failure that another attempt can overcome: a delay, or the end.
     ///
     /// `runs`: attempts counted so far. `failures`: delays taken so far. `chance`: in `0.0..1.0`.
-    pub(crate) fn after_failure(&self, failure: Failure, progress: Progress, chance: f64) -> Next {
+    pub(super) fn after_failure(&self, failure: Failure, progress: Progress, chance: f64) -> Next {
         let delay = match failure {
             Failure::Disconnected => Duration::ZERO,
             Failure::Conflict | Failure::ReadOnly | Failure::Unreachable => self.bound(progress.failures).mul_f64(chance.clamp(0.0, 1.0)),
@@ -183,11 +183,11 @@ impl RetryPolicy {
 #[derive(Clone, Copy)]
 pub(crate) struct Failed<'e> {
     /// What was seen on the connection, or else what was found in the body's error. `None`: nothing that the library can look into.
-    pub(crate) error: Option<&'e Error>,
+    pub error: Option<&'e Error>,
     /// The body asked for another attempt.
-    pub(crate) requested: bool,
+    pub requested: bool,
     /// Work of the attempt was, or may have been, committed.
-    pub(crate) committed: bool,
+    pub committed: bool,
 }
 
 /// What kind of failure is to be followed by another attempt.
@@ -204,7 +204,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn of(kind: ErrorKind) -> Self {
+    pub fn of(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::ConnectionLost => Self::Disconnected,
             ErrorKind::ReadOnlyServer => Self::ReadOnly,
@@ -214,7 +214,7 @@ impl Failure {
     }
 
     /// Whether the connection is opened before the next attempt, and whether to a server that accepts writes.
-    pub(crate) fn reconnects(self) -> Option<bool> {
+    pub fn reconnects(self) -> Option<bool> {
         match self {
             Self::Conflict => None,
             Self::Disconnected | Self::Unreachable => Some(false),
@@ -230,14 +230,14 @@ fn waits_for_server(kind: ErrorKind) -> bool {
 
 /// The progress of a call.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Progress {
-    pub(crate) runs: u32,
-    pub(crate) failures: u32,
-    pub(crate) elapsed: Duration,
+pub(super) struct Progress {
+    pub(super) runs: u32,
+    pub(super) failures: u32,
+    pub(super) elapsed: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(super) enum Next {
     After(Duration),
     GiveUp,
 }

@@ -11,13 +11,13 @@ use mysql::prelude::{AsStatement, Queryable};
 use mysql::{DriverError, Params, Statement};
 
 use crate::Error;
-use crate::connection::prepared;
-use crate::connection::response::caught;
 use crate::session::batch::plan::Plan;
 pub(super) use crate::session::batch::plan::size;
+use crate::session::connection::prepared;
+use crate::session::connection::response::caught;
+use crate::session::watch::watched::Watched;
 use crate::session::{Session, admit, closed, too_large};
 use crate::sql::kind::{Effect, StatementKind};
-use crate::watch::watched::Watched;
 
 const SAVEPOINT: &str = "SAVEPOINT db_core_batch";
 const ROLLBACK_TO: &str = "ROLLBACK TO SAVEPOINT db_core_batch";
@@ -27,7 +27,7 @@ const SMALL: usize = 1000;
 
 impl Session {
     /// Executes a statement for each row, in order. After a failure nothing of the batch is left.
-    pub(crate) fn exec_batch<S, P, I>(&mut self, statement: &S, rows: I) -> mysql::Result<()>
+    pub fn exec_batch<S, P, I>(&mut self, statement: &S, rows: I) -> mysql::Result<()>
     where
         S: AsStatement,
         P: Into<Params>,

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::connection::{COMMIT, Link, NO_AUTOCOMMIT, PacketError, ROLLBACK};
 use crate::error::classify::{self, CommitVerdict};
-use crate::ledger::{Evidence, Lost, Resolution};
 use crate::retry::{attempts, deadline};
+use crate::session::connection::{COMMIT, Link, NO_AUTOCOMMIT, PacketError, ROLLBACK};
+use crate::session::ledger::{Evidence, Lost, Resolution};
 use crate::session::{Session, sentinel, unread};
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
@@ -19,24 +19,24 @@ pub(crate) enum Wish {
 
 /// What became of a transaction, for telemetry, for the retry loop, and for the hooks.
 pub(crate) struct Ended {
-    pub(crate) ending: Ending,
+    pub ending: Ending,
     /// What the caller of a body that returned `Ok` is told instead.
-    pub(crate) error: Option<Error>,
+    pub error: Option<Error>,
     /// What was seen on the connection, if another attempt may cure it.
-    pub(crate) fault: Option<Error>,
+    pub fault: Option<Error>,
     /// The last error that a statement met.
-    pub(crate) last_error: Option<Error>,
+    pub last_error: Option<Error>,
     /// Some of the work is, or may be, in the database.
-    pub(crate) spent: bool,
+    pub spent: bool,
     /// Some of the work is in the database although the transaction was not committed.
-    pub(crate) torn: bool,
+    pub torn: bool,
     /// The driver handed out results, so that the body may know of a fault that the session does not.
-    pub(crate) handed_out: bool,
-    pub(crate) connection: Option<u32>,
+    pub handed_out: bool,
+    pub connection: Option<u32>,
     /// How long the resolution of a lost COMMIT took.
-    pub(crate) resolving: Duration,
+    pub resolving: Duration,
     /// When a fault was met that was cured inside the transaction.
-    pub(crate) faulted: Option<Instant>,
+    pub faulted: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub(crate) enum Ending {
 
 impl Session {
     /// Ends the transaction.
-    pub(crate) fn finish(&mut self, wish: Wish) -> Ended {
+    pub fn finish(&mut self, wish: Wish) -> Ended {
         if self.state.streaming {
             self.state.lose(unread());
         }

@@ -62,7 +62,7 @@ impl SharedLock {
     }
 
     /// Holds the lock if no other thread does.
-    pub(crate) fn try_lock(&self) -> Option<LockGuard<'_>> {
+    pub(super) fn try_lock(&self) -> Option<LockGuard<'_>> {
         Some(LockGuard { _held: self.0.mutex.try_lock()? })
     }
 

@@ -2,11 +2,15 @@
 
 mod batch;
 mod commit;
+mod connection;
+mod ledger;
 pub(crate) mod lock;
 mod resend;
+pub(crate) mod rows;
 mod sentinel;
 pub(crate) mod shared;
 mod state;
+mod watch;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -17,21 +21,22 @@ use mysql::prelude::{AsStatement, Protocol, Queryable as _};
 use mysql::{Binary, Params, QueryResult, Row, Statement, Text};
 
 pub(crate) use self::commit::{Ended, Ending, Wish};
+pub(crate) use self::connection::Opened;
 use self::state::Left;
 pub(crate) use self::state::State;
 use crate::config::Settings;
-use crate::connection::response::{Reply, driver_panicked};
-use crate::connection::{Link, prepared};
 use crate::error::classify::{self, After};
-use crate::ledger::Recorder;
 use crate::retry::deadline;
+use crate::session::connection::response::{Reply, driver_panicked};
+use crate::session::connection::{Link, prepared};
+use crate::session::ledger::Recorder;
+use crate::session::watch::watched::Watched;
 use crate::sql::kind::{self, StatementKind};
 #[cfg(feature = "tracing")]
 use crate::telemetry::event::text;
 use crate::telemetry::event::{event, statement};
 use crate::telemetry::span;
 use crate::telemetry::stats::Counters;
-use crate::watch::watched::Watched;
 use crate::{Error, ErrorKind, Result, TxOptions};
 
 /// A `Db`'s connection, open or not, and the transaction on it.
@@ -53,7 +58,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(settings: Arc<Settings>, counters: Arc<Counters>) -> Self {
+    pub fn new(settings: Arc<Settings>, counters: Arc<Counters>) -> Self {
         let recorder = Recorder::new(&settings);
         Self {
             settings,
@@ -69,7 +74,7 @@ impl Session {
     }
 
     /// As [`connect`](Self::connect), to a server that accepts writes.
-    pub(crate) fn connect_writable(&mut self) -> Result<()> {
+    pub fn connect_writable(&mut self) -> Result<()> {
         self.connect()?;
         match &self.link {
             Some(link) if link.is_read_only() => {
@@ -81,7 +86,7 @@ impl Session {
     }
 
     /// Opens a connection unless there is one that works, as far as can be told without a round trip.
-    pub(crate) fn connect(&mut self) -> Result<()> {
+    pub fn connect(&mut self) -> Result<()> {
         if let Some(link) = self.link.as_mut().filter(|link| link.usable()) {
             link.ends_with_the_call();
             match self.recorder.enroll(link) {
@@ -102,13 +107,13 @@ impl Session {
         Ok(())
     }
 
-    pub(crate) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.fresh = None;
         self.link = None;
     }
 
     /// One round trip. A connection that is found dead is replaced, once.
-    pub(crate) fn ping(&mut self) -> Result<()> {
+    pub fn ping(&mut self) -> Result<()> {
         self.connect()?;
         let Some(link) = &mut self.link else { return Err(closed()) };
         let Err(error) = link.ping() else { return Ok(()) };
@@ -120,25 +125,25 @@ impl Session {
         Ok(link.ping()?)
     }
 
-    pub(crate) fn install_ledger(&mut self) -> Result<()> {
+    pub fn install_ledger(&mut self) -> Result<()> {
         self.connect()?;
         let Some(link) = &mut self.link else { return Err(closed()) };
         Recorder::install(&self.settings, link)
     }
 
     /// Begins a transaction: its first statement does so on the server.
-    pub(crate) fn begin(&mut self, options: TxOptions) {
+    pub fn begin(&mut self, options: TxOptions) {
         self.state.begin(options);
         self.faulted = None;
     }
 
     /// `raw`: the driver's result goes to a caller who may drop it half read, and an error in its rest with it.
-    pub(crate) fn query(&mut self, sql: &str, raw: bool) -> mysql::Result<QueryResult<'_, '_, '_, Text>> {
+    pub fn query(&mut self, sql: &str, raw: bool) -> mysql::Result<QueryResult<'_, '_, '_, Text>> {
         Ok(self.query_beside_state(sql, raw)?.0)
     }
 
     /// The result, and where the errors in it are noted.
-    pub(crate) fn query_beside_state(&mut self, sql: &str, raw: bool) -> mysql::Result<(QueryResult<'_, '_, '_, Text>, &mut State)> {
+    pub fn query_beside_state(&mut self, sql: &str, raw: bool) -> mysql::Result<(QueryResult<'_, '_, '_, Text>, &mut State)> {
         let kind = kind::of(sql);
         self.execute_beside_state(raw, move |link, state| {
             check_size(link, sql.len())?;
@@ -148,17 +153,12 @@ impl Session {
         })
     }
 
-    pub(crate) fn exec<S: AsStatement>(
-        &mut self,
-        statement: &S,
-        params: Params,
-        raw: bool,
-    ) -> mysql::Result<QueryResult<'_, '_, '_, Binary>> {
+    pub fn exec<S: AsStatement>(&mut self, statement: &S, params: Params, raw: bool) -> mysql::Result<QueryResult<'_, '_, '_, Binary>> {
         Ok(self.exec_beside_state(statement, params, raw)?.0)
     }
 
     /// The result, and where the errors in it are noted.
-    pub(crate) fn exec_beside_state<S: AsStatement>(
+    pub fn exec_beside_state<S: AsStatement>(
         &mut self,
         statement: &S,
         params: Params,
@@ -191,11 +191,11 @@ impl Session {
         })
     }
 
-    pub(crate) fn prepare(&mut self, sql: &str) -> mysql::Result<Statement> {
+    pub fn prepare(&mut self, sql: &str) -> mysql::Result<Statement> {
         self.execute(false, move |link, _| prepared::prepare(link, sql))
     }
 
-    pub(crate) fn close_statement(&mut self, statement: &Statement) -> mysql::Result<()> {
+    pub fn close_statement(&mut self, statement: &Statement) -> mysql::Result<()> {
         self.execute(false, move |link, _| prepared::close(link, statement))
     }
 
@@ -216,7 +216,7 @@ impl Session {
     }
 
     /// As [`fold`](Self::fold), of a prepared statement.
-    pub(crate) fn fold_prepared<S: AsStatement, U>(
+    pub fn fold_prepared<S: AsStatement, U>(
         &mut self,
         statement: &S,
         params: Params,
@@ -247,7 +247,7 @@ impl Session {
     /// Folds the rows of the first result, and reads all that follows for the errors in it.
     ///
     /// A panic of `step` does not keep the rest from being read: it goes on once all errors are known.
-    pub(crate) fn fold<T: Protocol, U>(
+    pub fn fold<T: Protocol, U>(
         &mut self,
         start: impl FnOnce(&mut Session) -> mysql::Result<(QueryResult<'_, '_, '_, T>, &mut State)>,
         init: U,
@@ -278,16 +278,16 @@ impl Session {
     }
 
     /// The connection, where no transaction is open.
-    pub(crate) fn link(&self) -> Option<&Link> {
-        self.link.as_ref()
+    pub fn opened(&self) -> Option<Opened<'_>> {
+        self.link.as_ref().map(Link::opened)
     }
 
     /// The last error that a statement of the last transaction met.
-    pub(crate) fn last_error(&self) -> Option<ErrorKind> {
+    pub fn last_error(&self) -> Option<ErrorKind> {
         self.state.last_error().map(Error::kind)
     }
 
-    pub(crate) fn conn(&self) -> Option<&mysql::Conn> {
+    pub fn conn(&self) -> Option<&mysql::Conn> {
         self.fresh.as_ref().or(self.link.as_ref()).map(Link::conn)
     }
 
@@ -369,7 +369,7 @@ impl Session {
     }
 
     /// Enters a nested call. What is returned has to be handed to [`leave_nested`](Self::leave_nested).
-    pub(crate) fn enter_nested(&mut self, options: &TxOptions) -> Result<Nested> {
+    pub fn enter_nested(&mut self, options: &TxOptions) -> Result<Nested> {
         self.check_nested(options)?;
         // A savepoint clears an abort where a group has several primaries: there every nested call joins.
         let savepoint = !options.join && !self.link.as_ref().is_some_and(Link::is_multi_primary);
@@ -380,7 +380,7 @@ impl Session {
 
     /// Leaves a nested call. `undo`: its work is not to be committed. Returns why nothing of the transaction can be committed any more,
     /// or nothing of the call, if the body did not say so itself.
-    pub(crate) fn leave_nested(&mut self, nested: Nested, undo: bool) -> Option<Error> {
+    pub fn leave_nested(&mut self, nested: Nested, undo: bool) -> Option<Error> {
         self.settle();
         let Nested { savepoint, read_only } = nested;
         let cause = self.state.cause_now();
@@ -394,7 +394,7 @@ impl Session {
     }
 
     /// A panic of the caller's own code, in the middle of a nested call's end: what belongs to the call cannot be told apart any more.
-    pub(crate) fn abort_nested(&mut self, nested: Nested) {
+    pub fn abort_nested(&mut self, nested: Nested) {
         let message = "a panic interrupted the end of a nested call, and was caught inside the transaction";
         self.state.abort(Error::new(ErrorKind::RollbackOnly, message));
         self.leave_nested(nested, true);
@@ -430,7 +430,7 @@ impl Session {
     }
 
     /// Keeps a fault that the body's own error knew of: it came with a row of a result that the driver handed out.
-    pub(crate) fn learn_from_body(&mut self, fault: impl FnOnce() -> Option<Error>) {
+    pub fn learn_from_body(&mut self, fault: impl FnOnce() -> Option<Error>) {
         if self.state.cause().is_none()
             && self.state.sentinel.unread()
             && let Some(fault) = fault().filter(Error::is_transient)

@@ -20,8 +20,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// What lends a session for an attempt.
 pub(crate) struct Database {
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) counters: Arc<Counters>,
+    pub settings: Arc<Settings>,
+    pub counters: Arc<Counters>,
     source: Source,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Shared {
 
 /// A session, held.
 pub(crate) struct Entered<'a> {
-    pub(crate) session: Hold<'a>,
+    pub session: Hold<'a>,
 }
 
 /// The session of this thread's transaction. Dropping it leaves the session before the lock.
@@ -53,32 +53,32 @@ pub(crate) enum Hold<'a> {
 }
 
 impl Database {
-    pub(crate) fn new(settings: Arc<Settings>, lock: SharedLock) -> Self {
+    pub fn new(settings: Arc<Settings>, lock: SharedLock) -> Self {
         let counters = Arc::new(Counters::new(&settings));
         let session = Mutex::new(Session::new(Arc::clone(&settings), Arc::clone(&counters)));
         Self { settings, counters, source: Source::Shared(Shared { lock, session, close: AtomicBool::new(false) }) }
     }
 
-    pub(crate) fn pool(settings: Arc<Settings>, limits: Limits) -> Self {
+    pub fn pool(settings: Arc<Settings>, limits: Limits) -> Self {
         let counters = Arc::new(Counters::new(&settings));
         let sessions = Arc::new(Sessions::new(Arc::clone(&settings), Arc::clone(&counters), limits));
         Self { settings, counters, source: Source::Pool { sessions, is_beside: false } }
     }
 
     /// The same pool, for work beside a transaction of the calling thread. `None`: it is no pool.
-    pub(crate) fn beside(&self) -> Option<Self> {
+    pub fn beside(&self) -> Option<Self> {
         let Source::Pool { sessions, .. } = &self.source else { return None };
         let source = Source::Pool { sessions: Arc::clone(sessions), is_beside: true };
         Some(Self { settings: Arc::clone(&self.settings), counters: Arc::clone(&self.counters), source })
     }
 
     /// Tells this database from every other that lives.
-    pub(crate) fn id(&self) -> usize {
+    pub fn id(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 
     /// Its lock. `None`: it is a pool.
-    pub(crate) fn shared_lock(&self) -> Option<&SharedLock> {
+    pub fn shared_lock(&self) -> Option<&SharedLock> {
         match &self.source {
             Source::Shared(shared) => Some(&shared.lock),
             Source::Pool { .. } => None,
@@ -86,7 +86,7 @@ impl Database {
     }
 
     /// Waits for the lock, for as long as it takes. `None`: it is a pool.
-    pub(crate) fn lock(&self) -> Option<LockGuard<'_>> {
+    pub fn lock(&self) -> Option<LockGuard<'_>> {
         let lock = self.shared_lock()?;
         Some(lock.try_lock().unwrap_or_else(|| self.waiting(|| lock.lock())))
     }
@@ -102,7 +102,7 @@ impl Database {
     }
 
     /// Waits for a session, and takes it.
-    pub(crate) fn enter(&self) -> Result<Entered<'_>> {
+    pub fn enter(&self) -> Result<Entered<'_>> {
         let shared = match &self.source {
             Source::Shared(shared) => shared,
             Source::Pool { sessions, is_beside } => {
@@ -127,7 +127,7 @@ impl Database {
     }
 
     /// Opens the first connection, before anybody else can know of this database.
-    pub(crate) fn connect_first(&self) -> Result<()> {
+    pub fn connect_first(&self) -> Result<()> {
         match &self.source {
             Source::Shared(shared) => shared.session.lock().connect(),
             Source::Pool { sessions, is_beside } => sessions.connect_first(self.handle(*is_beside)),
@@ -135,7 +135,7 @@ impl Database {
     }
 
     /// Opens the connection if it is not open. `writable`: to a server that accepts writes.
-    pub(crate) fn connect(&self, writable: bool) -> Result<()> {
+    pub fn connect(&self, writable: bool) -> Result<()> {
         if let Source::Pool { sessions, is_beside } = &self.source {
             return sessions.connect(self.handle(*is_beside), writable);
         }
@@ -144,7 +144,7 @@ impl Database {
     }
 
     /// Closes the connection now, or at the end of the transaction that uses it. A pool is closed for good.
-    pub(crate) fn disconnect(&self) {
+    pub fn disconnect(&self) {
         match &self.source {
             Source::Shared(shared) => {
                 shared.close.store(true, Ordering::Release);
@@ -156,7 +156,7 @@ impl Database {
     }
 
     /// Of the pool. `None`: it is none.
-    pub(crate) fn pool_status(&self) -> Option<PoolStatus> {
+    pub fn pool_status(&self) -> Option<PoolStatus> {
         match &self.source {
             Source::Shared(_) => None,
             Source::Pool { sessions, .. } => Some(sessions.status()),
@@ -174,7 +174,7 @@ impl Shared {
 
 impl Entered<'_> {
     /// Says for whom the session is held, to those who give up waiting for it.
-    pub(crate) fn is_held_for(&mut self, body: &'static str, since: Instant) {
+    pub fn is_held_for(&mut self, body: &'static str, since: Instant) {
         match &mut self.session {
             Hold::Shared { shared, .. } => shared.lock.is_held_for(body, since),
             Hold::Pool(lease) => lease.is_held_for(body, since),

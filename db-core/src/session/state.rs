@@ -9,8 +9,8 @@ use crate::error::classify::{self, After};
 use crate::retry::{attempts, deadline};
 use crate::session::resend::Resend;
 use crate::session::sentinel::{self, Sentinel};
+use crate::session::watch::watched::Watched;
 use crate::sql::kind::{Effect, StatementKind};
-use crate::watch::watched::Watched;
 use crate::{Error, ErrorKind, Result, TxOptions};
 
 pub(crate) struct State {
@@ -37,9 +37,9 @@ pub(crate) struct State {
     pub(super) session_changed: bool,
     pub(super) sentinel: Sentinel,
     /// The caller reads a result row by row. Only a result that was forgotten leaves this.
-    pub(crate) streaming: bool,
+    pub(super) streaming: bool,
     /// How the watch sees the connection that the last statement was sent on.
-    pub(crate) watched: Option<Arc<Watched>>,
+    pub(super) watched: Option<Arc<Watched>>,
     /// With what the first statement would be sent again.
     pub(super) resend: Resend,
     /// Nested transactions under way that have a savepoint, and how many of these the server knows of.
@@ -131,7 +131,7 @@ impl State {
     }
 
     /// Nothing may be committed from now on. The first cause counts.
-    pub(crate) fn abort(&mut self, cause: Error) {
+    pub(super) fn abort(&mut self, cause: Error) {
         match &mut self.aborted {
             Some(aborted) => aborted.until_undone = None,
             none => *none = Some(Aborted { cause, until_undone: None }),
@@ -211,7 +211,7 @@ impl State {
 
     /// Keeps what an error says about the transaction. One that is met once something may have been committed does not invite its
     /// reader to try again.
-    pub(crate) fn met(&mut self, mut error: mysql::Error) -> mysql::Error {
+    pub(super) fn met(&mut self, mut error: mysql::Error) -> mysql::Error {
         if self.may_have_committed() {
             attempts::mark_errors_spent();
         }

@@ -19,15 +19,15 @@ use lexer::{Lexer, Quotes, Space, Token, Word};
 /// The answer of [`of`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StatementKind {
-    pub(crate) effect: Effect,
+    pub effect: Effect,
     /// It may leave something in the session that outlives the transaction.
-    pub(crate) session: bool,
+    pub session: bool,
     /// It locks rows, and does not wait for other locks, or for another time than the session's settings say.
-    pub(crate) nowait: bool,
+    pub nowait: bool,
     /// It may ask for a file of the client's.
-    pub(crate) local_infile: bool,
+    pub local_infile: bool,
     /// It may have a RETURNING clause.
-    pub(crate) returning: bool,
+    pub returning: bool,
 }
 
 /// What a statement may do to the transaction it runs in. Each may do what those before it may.
@@ -45,7 +45,7 @@ pub(crate) enum Effect {
 
 impl StatementKind {
     /// Whether the transaction may end with it, though it does not fail.
-    pub(crate) fn may_commit(self) -> bool {
+    pub fn may_commit(self) -> bool {
         self.effect >= Effect::Commits
     }
 

@@ -27,13 +27,13 @@ pub(crate) use {event, statement};
 
 /// `server.address`
 #[cfg(any(feature = "tracing", feature = "metrics"))]
-pub(crate) fn address(options: &mysql::Opts) -> Cow<'_, str> {
+pub(super) fn address(options: &mysql::Opts) -> Cow<'_, str> {
     options.get_socket().map_or_else(|| options.get_ip_or_hostname(), Cow::Borrowed)
 }
 
 /// `server.port`, where there is one.
 #[cfg(any(feature = "tracing", feature = "metrics"))]
-pub(crate) fn port(options: &mysql::Opts) -> Option<u16> {
+pub(super) fn port(options: &mysql::Opts) -> Option<u16> {
     options.get_socket().is_none().then(|| options.get_tcp_port())
 }
 

@@ -5,11 +5,11 @@ pub(crate) use off::{Meters, PoolMeters};
 #[cfg(feature = "metrics")]
 pub(crate) use on::{Meters, PoolMeters};
 
-pub(crate) const ATTEMPTS: &str = "db_core.attempts";
-pub(crate) const RECONNECTS: &str = "db_core.reconnects";
-pub(crate) const LOCK_WAIT: &str = "db_core.lock_wait";
-pub(crate) const TRANSACTION_DURATION: &str = "db_core.transaction.duration";
-pub(crate) const RECOVERY_DURATION: &str = "db_core.recovery.duration";
+pub(super) const ATTEMPTS: &str = "db_core.attempts";
+pub(super) const RECONNECTS: &str = "db_core.reconnects";
+pub(super) const LOCK_WAIT: &str = "db_core.lock_wait";
+pub(super) const TRANSACTION_DURATION: &str = "db_core.transaction.duration";
+pub(super) const RECOVERY_DURATION: &str = "db_core.recovery.duration";
 
 #[cfg(feature = "metrics")]
 mod on {
@@ -35,7 +35,7 @@ mod on {
     }
 
     impl Meters {
-        pub(crate) fn new(settings: &Settings) -> Self {
+        pub fn new(settings: &Settings) -> Self {
             describe_counter!(TRANSACTIONS, "Transactions, by how they ended");
             describe_counter!(ATTEMPTS, "Runs of a transaction's body");
             describe_counter!(RECONNECTS, "Connections opened in place of an earlier one");
@@ -55,15 +55,15 @@ mod on {
             labels
         }
 
-        pub(crate) fn count(&self, name: &'static str) {
+        pub fn count(&self, name: &'static str) {
             counter!(name, self.labels()).increment(1);
         }
 
-        pub(crate) fn time(&self, name: &'static str, time: Duration) {
+        pub fn time(&self, name: &'static str, time: Duration) {
             histogram!(name, self.labels()).record(time.as_secs_f64());
         }
 
-        pub(crate) fn transaction(&self, outcome: Outcome, cause: Option<Cause>) {
+        pub fn transaction(&self, outcome: Outcome, cause: Option<Cause>) {
             let mut labels = self.labels();
             labels.push(Label::from_static_parts("db_core.outcome", outcome.name()));
             labels.extend(cause.map(|cause| Label::new("error.type", cause.to_string())));
@@ -89,7 +89,7 @@ mod on {
     }
 
     impl PoolMeters {
-        pub(crate) fn new(settings: &Settings, max: u32) -> Self {
+        pub fn new(settings: &Settings, max: u32) -> Self {
             describe_gauge!(COUNT, "Connections of a pool, by their state");
             describe_gauge!(IDLE_MAX, "The most connections of a pool that may be idle");
             describe_gauge!(MAX, "The most connections that a pool may have open");
@@ -110,24 +110,24 @@ mod on {
             vec![self.pool.clone()]
         }
 
-        pub(crate) fn taken(&self, waited: Duration) {
+        pub fn taken(&self, waited: Duration) {
             histogram!(WAIT_TIME, self.labels()).record(waited.as_secs_f64());
         }
 
-        pub(crate) fn given_back(&self, used: Duration) {
+        pub fn given_back(&self, used: Duration) {
             histogram!(USE_TIME, self.labels()).record(used.as_secs_f64());
         }
 
-        pub(crate) fn created(&self, time: Duration) {
+        pub fn created(&self, time: Duration) {
             histogram!(CREATE_TIME, self.labels()).record(time.as_secs_f64());
         }
 
-        pub(crate) fn timed_out(&self) {
+        pub fn timed_out(&self) {
             counter!(TIMEOUTS, self.labels()).increment(1);
         }
 
         /// `numbers`: of idle connections, of those in use, and of callers that wait.
-        pub(crate) fn publish(&self, numbers: impl FnOnce() -> [usize; 3]) {
+        pub fn publish(&self, numbers: impl FnOnce() -> [usize; 3]) {
             let _in_order = self.order.lock();
             let [idle, used, waiting] = numbers();
             for (state, count) in [("idle", idle), ("used", used)] {
@@ -152,32 +152,32 @@ mod off {
     pub(crate) struct Meters;
 
     impl Meters {
-        pub(crate) fn new(_: &Settings) -> Self {
+        pub fn new(_: &Settings) -> Self {
             Self
         }
 
-        pub(crate) fn count(&self, _: &'static str) {}
+        pub fn count(&self, _: &'static str) {}
 
-        pub(crate) fn time(&self, _: &'static str, _: Duration) {}
+        pub fn time(&self, _: &'static str, _: Duration) {}
 
-        pub(crate) fn transaction(&self, _: Outcome, _: Option<Cause>) {}
+        pub fn transaction(&self, _: Outcome, _: Option<Cause>) {}
     }
 
     pub(crate) struct PoolMeters;
 
     impl PoolMeters {
-        pub(crate) fn new(_: &Settings, _: u32) -> Self {
+        pub fn new(_: &Settings, _: u32) -> Self {
             Self
         }
 
-        pub(crate) fn taken(&self, _: Duration) {}
+        pub fn taken(&self, _: Duration) {}
 
-        pub(crate) fn given_back(&self, _: Duration) {}
+        pub fn given_back(&self, _: Duration) {}
 
-        pub(crate) fn created(&self, _: Duration) {}
+        pub fn created(&self, _: Duration) {}
 
-        pub(crate) fn timed_out(&self) {}
+        pub fn timed_out(&self) {}
 
-        pub(crate) fn publish(&self, _: impl FnOnce() -> [usize; 3]) {}
+        pub fn publish(&self, _: impl FnOnce() -> [usize; 3]) {}
     }
 }

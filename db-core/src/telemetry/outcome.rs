@@ -16,7 +16,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    pub(crate) fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Committed => "committed",
             Self::RolledBack => "rolled_back",
@@ -47,31 +47,31 @@ pub(crate) enum Cause {
 }
 
 impl End {
-    pub(crate) const COMMITTED: Self = Self { outcome: Outcome::Committed, cause: None };
-    pub(crate) const SUCCEEDED: Self = Self { outcome: Outcome::Succeeded, cause: None };
+    pub const COMMITTED: Self = Self { outcome: Outcome::Committed, cause: None };
+    pub const SUCCEEDED: Self = Self { outcome: Outcome::Succeeded, cause: None };
 
     /// At the body's wish, which may be an error or a panic of its own.
-    pub(crate) fn rolled_back(cause: Option<Cause>) -> Self {
+    pub fn rolled_back(cause: Option<Cause>) -> Self {
         Self { outcome: Outcome::RolledBack, cause }
     }
 
-    pub(crate) fn failed(cause: Cause) -> Self {
+    pub fn failed(cause: Cause) -> Self {
         Self { outcome: Outcome::Failed, cause: Some(cause) }
     }
 
-    pub(crate) fn not_committed(error: &Error) -> Self {
+    pub fn not_committed(error: &Error) -> Self {
         let outcome = if error.is_commit_unknown() { Outcome::Unknown } else { Outcome::Failed };
         Self { outcome, cause: Some(Cause::of(error)) }
     }
 }
 
 impl Cause {
-    pub(crate) fn of(error: &Error) -> Self {
+    pub fn of(error: &Error) -> Self {
         Self::Error { kind: error.kind(), code: error.code() }
     }
 
     /// The server's code for it.
-    pub(crate) fn code(self) -> Option<u16> {
+    pub fn code(self) -> Option<u16> {
         if let Self::Error { code, .. } = self { code } else { None }
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Watch<'d> {
     /// The name of the body's type, as the compiler has it.
     body: &'static str,
     /// The call is one transaction: if that could not begin, nothing has run.
-    pub(crate) is_transaction: bool,
+    pub is_transaction: bool,
     attempts: Cell<u32>,
     connection: Cell<Option<u32>>,
     /// When the call met its first fault.
@@ -61,7 +61,7 @@ macro_rules! span {
 impl<'d> Watch<'d> {
     /// Of a call that is one transaction.
     #[inline]
-    pub(crate) fn transaction(settings: &'d Settings, counters: &'d Counters, body: &'static str, options: &TxOptions) -> Self {
+    pub fn transaction(settings: &'d Settings, counters: &'d Counters, body: &'static str, options: &TxOptions) -> Self {
         Self {
             settings,
             counters,
@@ -77,7 +77,7 @@ impl<'d> Watch<'d> {
     }
 
     /// Of a call whose body begins transactions of its own.
-    pub(crate) fn retry(settings: &'d Settings, counters: &'d Counters, body: &'static str) -> Self {
+    pub fn retry(settings: &'d Settings, counters: &'d Counters, body: &'static str) -> Self {
         Self {
             settings,
             counters,
@@ -92,31 +92,31 @@ impl<'d> Watch<'d> {
         }
     }
 
-    pub(crate) fn body(&self) -> &'static str {
+    pub fn body(&self) -> &'static str {
         self.body
     }
 
     /// The body of a transaction is about to run.
     #[inline]
-    pub(crate) fn attempt(&self) -> Instant {
+    pub fn attempt(&self) -> Instant {
         self.run();
         self.counters.attempt();
         Instant::now()
     }
 
     /// The body of a retry is about to run.
-    pub(crate) fn run(&self) {
+    pub fn run(&self) {
         self.attempts.set(self.attempts.get() + 1);
     }
 
     /// A fault was met, and may still be cured.
-    pub(crate) fn faulted(&self, at: Option<Instant>) {
+    pub fn faulted(&self, at: Option<Instant>) {
         self.faulted.set(self.faulted.get().or(at));
     }
 
     /// An attempt is over. `began` is when its body began to run.
     #[inline]
-    pub(crate) fn attempted(&self, began: Instant, connection: Option<u32>, end: End) {
+    pub fn attempted(&self, began: Instant, connection: Option<u32>, end: End) {
         let spent = began.elapsed();
         self.end.set(end);
         if connection.is_some() {
@@ -158,16 +158,16 @@ impl<'d> Watch<'d> {
     }
 
     /// How the call would end now.
-    pub(crate) fn ends(&self, end: End) {
+    pub fn ends(&self, end: End) {
         self.end.set(end);
     }
 
-    pub(crate) fn failed(&self, error: &Error) {
+    pub fn failed(&self, error: &Error) {
         self.ends(End::failed(Cause::of(error)));
     }
 
     /// Whether anybody wants to know more than can be counted.
-    pub(crate) fn heard(&self) -> bool {
+    pub fn heard(&self) -> bool {
         #[cfg(feature = "tracing")]
         return listened_to(tracing::Level::WARN);
         #[cfg(not(feature = "tracing"))]

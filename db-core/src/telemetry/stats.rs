@@ -91,7 +91,7 @@ const MYSQL: u8 = 1;
 const MARIADB: u8 = 2;
 
 impl Counters {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &Settings) -> Self {
         Self {
             committed: Count::default(),
             rolled_back: Count::default(),
@@ -109,7 +109,7 @@ impl Counters {
         }
     }
 
-    pub(crate) fn stats(&self) -> Stats {
+    pub fn stats(&self) -> Stats {
         Stats {
             committed: self.committed.get(),
             rolled_back: self.rolled_back.get(),
@@ -127,7 +127,7 @@ impl Counters {
 
     /// `db.system.name`, once there has been a connection.
     #[cfg(feature = "tracing")]
-    pub(crate) fn system(&self) -> Option<&'static str> {
+    pub(super) fn system(&self) -> Option<&'static str> {
         match self.system.load(Ordering::Relaxed) {
             MYSQL => Some("mysql"),
             MARIADB => Some("mariadb"),
@@ -136,7 +136,7 @@ impl Counters {
     }
 
     /// A connection was opened. `again`: in place of an earlier one.
-    pub(crate) fn opened(&self, version: (u16, u16, u16), again: bool) {
+    pub(super) fn opened(&self, version: (u16, u16, u16), again: bool) {
         // MariaDB began to count at 10, where MySQL has not arrived; to older clients it introduces itself as 5.5.5.
         let mariadb = version.0 >= 10 || version == (5, 5, 5);
         self.system.store(if mariadb { MARIADB } else { MYSQL }, Ordering::Relaxed);
@@ -146,12 +146,12 @@ impl Counters {
         }
     }
 
-    pub(crate) fn attempt(&self) {
+    pub(super) fn attempt(&self) {
         self.attempts.add(1);
         self.meters.count(metrics::ATTEMPTS);
     }
 
-    pub(crate) fn ended(&self, outcome: Outcome, cause: Option<Cause>) {
+    pub(super) fn ended(&self, outcome: Outcome, cause: Option<Cause>) {
         match outcome {
             Outcome::Committed => self.committed.add(1),
             Outcome::RolledBack => self.rolled_back.add(1),
@@ -162,24 +162,24 @@ impl Counters {
         self.meters.transaction(outcome, cause);
     }
 
-    pub(crate) fn spent(&self, time: Duration) {
+    pub(super) fn spent(&self, time: Duration) {
         self.in_transaction.add_time(time);
         self.meters.time(metrics::TRANSACTION_DURATION, time);
     }
 
-    pub(crate) fn waited(&self, time: Duration) {
+    pub fn waited(&self, time: Duration) {
         self.lock_waits.add(1);
         self.lock_wait.add_time(time);
         self.meters.time(metrics::LOCK_WAIT, time);
     }
 
     /// For a connection of the pool.
-    pub(crate) fn waited_for_connection(&self, time: Duration) {
+    pub fn waited_for_connection(&self, time: Duration) {
         self.lock_waits.add(1);
         self.lock_wait.add_time(time);
     }
 
-    pub(crate) fn recovered(&self, time: Duration) {
+    pub(super) fn recovered(&self, time: Duration) {
         self.recoveries.add(1);
         self.recovering.add_time(time);
         self.meters.time(metrics::RECOVERY_DURATION, time);

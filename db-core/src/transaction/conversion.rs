@@ -16,7 +16,7 @@ const BINARY: u16 = 63;
 /// More columns are not listed.
 const MOST: usize = 32;
 
-pub(crate) fn converted<T: FromRow>(row: Row) -> mysql::Result<T> {
+pub(super) fn converted<T: FromRow>(row: Row) -> mysql::Result<T> {
     from_row_opt(row).map_err(|FromRowError(row)| not_converted::<T>(&row).into())
 }
 

@@ -9,18 +9,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::retry::deadline;
 
-pub(crate) type Hook = Box<dyn FnOnce()>;
+pub(super) type Hook = Box<dyn FnOnce()>;
 
 /// What a hook waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum On {
+pub(super) enum On {
     Commit,
     Rollback,
 }
 
 /// The hooks of one outermost transaction, by its number among those of its thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Waiting(u64);
+pub(super) struct Waiting(u64);
 
 struct Entry {
     transaction: Waiting,
@@ -34,28 +34,28 @@ thread_local! {
 }
 
 impl Waiting {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(NEXT.try_with(|next| next.replace(next.get() + 1)).unwrap_or_default())
     }
 
-    pub(crate) fn add(self, on: On, hook: Hook) {
+    pub(super) fn add(self, on: On, hook: Hook) {
         with(|waiting| waiting.push(Entry { transaction: self, on, hook }));
     }
 
     /// Where the hooks of a scope that begins now will start.
-    pub(crate) fn mark(self) -> usize {
+    pub(super) fn mark(self) -> usize {
         with(|waiting| waiting.len()).unwrap_or_default()
     }
 
     /// Forgets the hooks a scope has added since its mark.
-    pub(crate) fn forget_since(self, mark: usize) {
+    pub(super) fn forget_since(self, mark: usize) {
         let gone = take(|position, waiting| position >= mark && waiting.transaction == self);
         // What a hook has captured may use this module when it is dropped, so it is dropped last.
         drop(gone);
     }
 
     /// The hooks that waited for this end, in the order they were added; the others are forgotten.
-    pub(crate) fn take(self, on: Option<On>) -> Vec<Hook> {
+    pub(super) fn take(self, on: Option<On>) -> Vec<Hook> {
         if with(|waiting| waiting.is_empty()).unwrap_or(true) {
             return Vec::new();
         }
@@ -83,7 +83,7 @@ fn with<R>(f: impl FnOnce(&mut Vec<Entry>) -> R) -> Option<R> {
 }
 
 /// Runs every hook, also after one that panics; the first panic goes on afterwards.
-pub(crate) fn run(hooks: Vec<Hook>) {
+pub(super) fn run(hooks: Vec<Hook>) {
     if !hooks.is_empty() {
         run_all(hooks);
     }
@@ -104,7 +104,7 @@ fn run_all(hooks: Vec<Hook>) {
 }
 
 /// Runs every hook while a panic is on its way already: theirs are dropped.
-pub(crate) fn run_while_panicking(hooks: Vec<Hook>) {
+pub(super) fn run_while_panicking(hooks: Vec<Hook>) {
     let _lifted = deadline::lifted();
     for hook in hooks {
         drop(catch_unwind(AssertUnwindSafe(hook)));

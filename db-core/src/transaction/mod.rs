@@ -1,10 +1,9 @@
 //! `Scope` and `Transaction`: what a transaction starts from, and one that is open.
 
 mod conversion;
-pub(crate) mod hooks;
+mod hooks;
 mod queryable;
 pub(crate) mod retry_loop;
-pub(crate) mod rows;
 mod run;
 
 use std::any::type_name_of_val;
@@ -262,7 +261,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    pub(crate) fn session(&mut self) -> &mut Session {
+    fn session(&mut self) -> &mut Session {
         match &mut self.scope.0 {
             Inner::Open(open) => open.get_mut().session,
             Inner::Database(_) => unreachable!("a Transaction is made of an open scope only"),

@@ -6,8 +6,8 @@
 use mysql::prelude::{AsStatement, FromRow, Queryable};
 use mysql::{Binary, FromRowError, Params, QueryResult, Row, Statement, Text, from_row_opt};
 
+use crate::session::rows::Rows;
 use crate::transaction::conversion::converted;
-use crate::transaction::rows::Rows;
 use crate::{Result, Transaction};
 
 type Converted<T> = std::result::Result<T, FromRowError>;

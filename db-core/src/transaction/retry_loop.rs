@@ -57,12 +57,12 @@ fn on_frame(database: &Database, f: impl FnOnce(&mut Seen)) {
 }
 
 /// The attempt a function is told that was called inside a transaction of `database`.
-pub(crate) fn attempt_of(database: usize) -> Attempt {
+pub(super) fn attempt_of(database: usize) -> Attempt {
     attempts::attempt_of(database)
 }
 
 /// A transaction, or another use of the connection, could not begin.
-pub(crate) fn saw_unreachable(database: &Database, error: &Error) {
+pub(super) fn saw_unreachable(database: &Database, error: &Error) {
     if error.passes() {
         on_frame(database, |seen| {
             seen.fault = Some(error.clone());
@@ -137,12 +137,12 @@ impl Drop for Kept {
 }
 
 /// What is run again and again.
-pub(crate) struct Call<'w, F, I> {
+pub(super) struct Call<'w, F, I> {
     /// One attempt.
-    pub(crate) body: F,
+    pub(super) body: F,
     /// Looks for a fault in the body's own error.
-    pub(crate) inspect: I,
-    pub(crate) watch: &'w Watch<'w>,
+    pub(super) inspect: I,
+    pub(super) watch: &'w Watch<'w>,
 }
 
 impl<F, I> Call<'_, F, I> {
@@ -176,7 +176,7 @@ fn reconnect_once(database: &Database, attempt: Attempt, history: &mut History, 
     connected
 }
 
-pub(crate) fn drive<T, E, F, I>(database: &Database, policy: &RetryPolicy, mut call: Call<'_, F, I>) -> Result<T, E>
+pub(super) fn drive<T, E, F, I>(database: &Database, policy: &RetryPolicy, mut call: Call<'_, F, I>) -> Result<T, E>
 where
     E: From<Error>,
     F: FnMut(Attempt) -> Result<T, E>,

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::Error;
-use crate::connection::Link;
 use crate::retry::deadline;
+use crate::session::connection::Link;
+use crate::session::watch::watched::Watched;
 use crate::telemetry::event::event;
-use crate::watch::watched::Watched;
 
 /// For how long the watch may be busy with one session: as long as the silence it waited for, within these bounds.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];

@@ -1,9 +1,9 @@
 //! A connection whose state on the server is known.
 
-pub(crate) mod prepared;
-pub(crate) mod response;
-pub(crate) mod socket;
-pub(crate) mod statement_cache;
+pub(super) mod prepared;
+pub(super) mod response;
+pub(super) mod socket;
+mod statement_cache;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
@@ -16,22 +16,23 @@ use mysql::{Conn, Opts, OptsBuilder, Row, Text};
 
 use crate::config::Settings;
 use crate::config::hosts::Hosts;
-use crate::connection::response::{Reply, caught, garbled};
-use crate::connection::socket::Seen;
-use crate::connection::statement_cache::StatementCache;
 use crate::error::classify;
 use crate::retry::deadline;
+use crate::session::connection::response::{Reply, caught, garbled};
+use crate::session::connection::socket::Seen;
+use crate::session::connection::statement_cache::StatementCache;
+use crate::session::watch;
+use crate::session::watch::watched::Watched;
 use crate::telemetry::event::event;
-use crate::watch::watched::Watched;
-use crate::{Error, ErrorKind, Result, watch};
+use crate::{Error, ErrorKind, Result};
 
 /// Whatever `completion_type` says: a chained transaction would keep the isolation level and the access mode of this one, and a
 /// released session would end.
-pub(crate) const COMMIT: &str = "COMMIT AND NO CHAIN NO RELEASE";
-pub(crate) const ROLLBACK: &str = "ROLLBACK AND NO CHAIN NO RELEASE";
+pub(super) const COMMIT: &str = "COMMIT AND NO CHAIN NO RELEASE";
+pub(super) const ROLLBACK: &str = "ROLLBACK AND NO CHAIN NO RELEASE";
 
 const NAMES: &str = "SET NAMES utf8mb4";
-pub(crate) const NO_AUTOCOMMIT: &str = "SET autocommit = 0";
+pub(super) const NO_AUTOCOMMIT: &str = "SET autocommit = 0";
 /// The server says in its replies when something changes that outlives the transaction in its session.
 const MODE_TRACKED: &str = "SET autocommit = 0, session_track_state_change = ON";
 /// A node of a cluster that has lost its quorum accepts logins, pings and SET. It refuses this.
@@ -68,7 +69,7 @@ const MULTI_STATEMENT_REFUSED: u16 = 8130;
 const UNKNOWN_VARIABLE: u16 = 1193;
 
 /// A connection whose state on the server is known. It is dropped, without another byte, as soon as it is not.
-pub(crate) struct Link {
+pub(in crate::session) struct Link {
     /// `None` only while being dropped.
     conn: Option<Conn>,
     /// Its host's number among the settings' hosts.
@@ -105,7 +106,7 @@ type OnRow<'f> = dyn FnMut(&mut Reply<'_, '_, '_, Text>, Row) -> mysql::Result<(
 
 /// What a server says of itself when a connection is made.
 #[derive(Debug, Default)]
-pub(crate) struct ServerFacts {
+struct ServerFacts {
     /// Bytes.
     max_allowed_packet: Option<usize>,
     /// Tells it from other servers that the same address may lead to.
@@ -151,29 +152,41 @@ impl ServerFacts {
 }
 
 /// A statement of a request failed: which one, and how.
-pub(crate) struct PacketError {
+pub(super) struct PacketError {
     /// Statements before it that were executed.
-    pub(crate) executed: usize,
+    pub(super) executed: usize,
     /// Statements that were sent.
-    pub(crate) sent: usize,
-    pub(crate) error: mysql::Error,
+    pub(super) sent: usize,
+    pub(super) error: mysql::Error,
 }
 
 impl PacketError {
     /// The server refused the statement at this place because the savepoint it names does not exist.
-    pub(crate) fn is_missing_savepoint(&self, place: usize) -> bool {
+    pub(super) fn is_missing_savepoint(&self, place: usize) -> bool {
         self.executed == place && matches!(&self.error, mysql::Error::MySqlError(error) if error.code == NO_SUCH_SAVEPOINT)
     }
 
     /// The server replied with an error.
-    pub(crate) fn is_refusal(&self) -> bool {
+    pub(super) fn is_refusal(&self) -> bool {
         matches!(&self.error, mysql::Error::MySqlError(_))
     }
 }
 
+/// How a connection was opened, for a pool.
+pub(crate) struct Opened<'l> {
+    /// When it was ready to be used.
+    pub at: Instant,
+    /// How long it took to be ready.
+    pub took: Duration,
+    /// Tells the server from others that the same address may lead to.
+    pub server: &'l str,
+    /// It was writable then.
+    pub is_writable: bool,
+}
+
 impl Link {
     /// Connects: one round trip for the handshake, one for the session's settings.
-    pub(crate) fn open(settings: &Arc<Settings>) -> Result<Self> {
+    pub(super) fn open(settings: &Arc<Settings>) -> Result<Self> {
         let mut link = Self::open_quick(settings)?;
         link.reads_time_out = settings.read_timeout.is_some();
         let failed = |error| Error::new(ErrorKind::ConnectFailed, format!("the socket cannot be set up: {error}"));
@@ -188,7 +201,7 @@ impl Link {
     }
 
     /// The call that uses it from now on may have a deadline.
-    pub(crate) fn ends_with_the_call(&mut self) {
+    pub(super) fn ends_with_the_call(&mut self) {
         let deadline = deadline::current();
         if self.deadline != deadline
             && let Some(watched) = &self.watched
@@ -201,12 +214,12 @@ impl Link {
         }
     }
 
-    pub(crate) fn watched(&self) -> Option<&Arc<Watched>> {
+    pub(super) fn watched(&self) -> Option<&Arc<Watched>> {
         self.watched.as_ref()
     }
 
     /// A connection for short statements of our own, to a host that is fit: the handshake's read timeout stays.
-    pub(crate) fn open_quick(settings: &Settings) -> Result<Self> {
+    pub(super) fn open_quick(settings: &Settings) -> Result<Self> {
         let hosts = &settings.hosts;
         if !hosts.are_several() && !hosts.must_be_writable() {
             return Self::open_at(settings, 0);
@@ -236,7 +249,7 @@ impl Link {
     }
 
     /// A connection to this host, fit or not.
-    pub(crate) fn open_at(settings: &Settings, host: usize) -> Result<Self> {
+    pub(super) fn open_at(settings: &Settings, host: usize) -> Result<Self> {
         if deadline::passed() {
             return Err(deadline::exceeded("it passed before a connection was made"));
         }
@@ -320,7 +333,7 @@ impl Link {
 
     /// Puts the session back to what it was when it was opened: two round trips. Prepared statements end with it. `false`: it cannot
     /// be put back.
-    pub(crate) fn reset(&mut self, settings: &Settings) -> Result<bool> {
+    pub(super) fn reset(&mut self, settings: &Settings) -> Result<bool> {
         // The server's own reset leaves the default database as it is, and no statement goes back to none.
         let Some(database) = settings.options.get_db_name().filter(|name| !name.is_empty()) else { return Ok(false) };
         self.verify()?;
@@ -340,7 +353,7 @@ impl Link {
         Ok(true)
     }
 
-    pub(crate) fn conn(&self) -> &Conn {
+    pub(super) fn conn(&self) -> &Conn {
         match &self.conn {
             Some(conn) => conn,
             None => unreachable!("the connection is taken only when the link is dropped"),
@@ -348,12 +361,12 @@ impl Link {
     }
 
     /// To send on. After a reply that never came every later one would belong to the request before: nothing is sent then.
-    pub(crate) fn conn_mut(&mut self) -> mysql::Result<&mut Conn> {
+    pub(super) fn conn_mut(&mut self) -> mysql::Result<&mut Conn> {
         Ok(self.prepared_mut()?.0)
     }
 
     /// To prepare statements on.
-    pub(crate) fn prepared_mut(&mut self) -> mysql::Result<(&mut Conn, &mut StatementCache)> {
+    fn prepared_mut(&mut self) -> mysql::Result<(&mut Conn, &mut StatementCache)> {
         match &mut self.conn {
             Some(conn) if self.known => Ok((conn, &mut self.statements)),
             _ => Err(mysql::Error::server_disconnected()),
@@ -361,7 +374,7 @@ impl Link {
     }
 
     /// Whether the server may have MariaDB's command for many rows, and takes it: not over TLS (1295).
-    pub(crate) fn takes_bulk(&self) -> bool {
+    pub(super) fn takes_bulk(&self) -> bool {
         // Older versions of MariaDB call themselves 5.5.5 in front of their version.
         const IN_FRONT: (u16, u16, u16) = (5, 5, 5);
         let version = self.conn().server_version();
@@ -369,54 +382,48 @@ impl Link {
     }
 
     /// Where this end of the connection is, as the server sees it if nobody translates addresses between them. `None`: not on the network.
-    pub(crate) fn local_port(&self) -> Option<u16> {
+    pub(super) fn local_port(&self) -> Option<u16> {
         socket::local_port(self.conn())
     }
 
     /// A number no other link of this process has, unlike the server's connection id.
-    pub(crate) fn serial(&self) -> u64 {
+    pub(super) fn serial(&self) -> u64 {
         self.serial
     }
 
-    /// When it was ready to be used.
-    pub(crate) fn opened(&self) -> Instant {
-        self.opened
+    pub(super) fn opened(&self) -> Opened<'_> {
+        Opened { at: self.opened, took: self.creation, server: &self.server.identity, is_writable: !self.server.read_only }
     }
 
-    /// How long it took to be ready.
-    pub(crate) fn creation(&self) -> Duration {
-        self.creation
-    }
-
-    pub(crate) fn is_multi_primary(&self) -> bool {
+    pub(super) fn is_multi_primary(&self) -> bool {
         self.server.multi_primary
     }
 
     /// As it said when the connection was made.
-    pub(crate) fn is_read_only(&self) -> bool {
+    pub(super) fn is_read_only(&self) -> bool {
         self.server.read_only
     }
 
-    pub(crate) fn has_group_replication(&self) -> bool {
+    pub(super) fn has_group_replication(&self) -> bool {
         self.server.group_replication
     }
 
-    pub(crate) fn is_galera(&self) -> bool {
+    pub(super) fn is_galera(&self) -> bool {
         self.server.galera
     }
 
     /// Tells the server from others that the same address may lead to.
-    pub(crate) fn identity(&self) -> &str {
+    pub(super) fn identity(&self) -> &str {
         &self.server.identity
     }
 
     /// The most bytes that one request may have, if the server said so or the driver is told.
-    pub(crate) fn packet_limit(&self) -> Option<usize> {
+    pub(super) fn packet_limit(&self) -> Option<usize> {
         [self.server.max_allowed_packet, self.driver_limit].into_iter().flatten().min()
     }
 
     /// Whether the last OK said that something has changed that outlives the transaction in its session.
-    pub(crate) fn session_changed(&self) -> bool {
+    pub(super) fn session_changed(&self) -> bool {
         match self.conn().session_state_changes() {
             Ok(changes) => changes.iter().any(|change| change.data_type() == SessionStateType::SESSION_TRACK_STATE_CHANGE),
             Err(_) => true,
@@ -424,18 +431,18 @@ impl Link {
     }
 
     /// A statement is about to be sent that may change the session.
-    pub(crate) fn session_changes(&mut self) {
+    pub(super) fn session_changes(&mut self) {
         self.statements.forget_texts();
     }
 
     /// `raw`: the driver's own result goes to the caller. It swallows what it meets when it is dropped.
-    pub(crate) fn hands_out(&mut self, raw: bool) {
+    pub(super) fn hands_out(&mut self, raw: bool) {
         self.unverified |= raw && self.reads_time_out;
     }
 
     /// Makes sure that the next reply belongs to the next request: one round trip, after a result that the driver handed out on a
     /// connection whose reads time out. The number is one that no earlier reply can have.
-    pub(crate) fn verify(&mut self) -> mysql::Result<()> {
+    pub(super) fn verify(&mut self) -> mysql::Result<()> {
         if !self.unverified {
             return Ok(());
         }
@@ -451,22 +458,22 @@ impl Link {
     }
 
     /// Nothing more may be sent: what the server would answer to is no longer known.
-    pub(crate) fn abandon(&mut self) {
+    pub(super) fn abandon(&mut self) {
         self.known = false;
     }
 
     /// Opened before a fork(2), in the parent process, which goes on speaking on it.
-    pub(crate) fn inherited(&self) -> bool {
+    pub(super) fn inherited(&self) -> bool {
         self.process != std::process::id()
     }
 
     /// Whether a statement may be sent: this process's own, and [alive](Self::alive).
-    pub(crate) fn usable(&self) -> bool {
+    pub(super) fn usable(&self) -> bool {
         !self.inherited() && self.alive()
     }
 
     /// State known, and open as far as the socket knows.
-    pub(crate) fn alive(&self) -> bool {
+    pub(super) fn alive(&self) -> bool {
         self.known
             && match socket::peek(self.conn()) {
                 Seen::Quiet => true,
@@ -477,17 +484,17 @@ impl Link {
     }
 
     /// Whether something has arrived while no reply was outstanding. Without TLS such a connection is not [alive](Self::alive).
-    pub(crate) fn spoke_unasked(&self) -> bool {
+    pub(super) fn spoke_unasked(&self) -> bool {
         self.tls && matches!(socket::peek(self.conn()), Seen::Bytes)
     }
 
     /// One round trip. After anything but a reply nothing more is sent.
-    pub(crate) fn ping(&mut self) -> mysql::Result<()> {
+    pub(super) fn ping(&mut self) -> mysql::Result<()> {
         self.packet(&[CHECK, ROLLBACK]).map(drop).map_err(|failed| failed.error)
     }
 
     /// Asks a question of our own, and reads the whole answer.
-    pub(crate) fn ask<T: FromRow>(&mut self, sql: &str) -> mysql::Result<Vec<T>> {
+    pub(super) fn ask<T: FromRow>(&mut self, sql: &str) -> mysql::Result<Vec<T>> {
         let asked = (|| {
             let mut reply = self.request(sql)?;
             let mut answer = Vec::new();
@@ -510,12 +517,12 @@ impl Link {
     }
 
     /// Executes statements of our own in one round trip, where the server allows it. Returns how many rows they changed.
-    pub(crate) fn packet(&mut self, statements: &[&str]) -> Result<u64, PacketError> {
+    pub(super) fn packet(&mut self, statements: &[&str]) -> Result<u64, PacketError> {
         self.execute(statements, &mut |reply, _| Err(reply.refuse("the server sent rows where none were asked for")))
     }
 
     /// As [`packet`](Self::packet), with COMMIT in it: the watch neither interrupts it, nor waits for its reply indefinitely.
-    pub(crate) fn commit(&mut self, statements: &[&str]) -> Result<u64, PacketError> {
+    pub(super) fn commit(&mut self, statements: &[&str]) -> Result<u64, PacketError> {
         let watched = self.watched.clone();
         let commits = |commits| {
             if let Some(watched) = &watched {

@@ -7,7 +7,7 @@
 //! It also ends what is still under way when the deadline of its call has passed.
 
 mod ask;
-pub(crate) mod watched;
+pub(super) mod watched;
 
 use std::sync::{Arc, LazyLock};
 use std::thread;
@@ -89,7 +89,7 @@ enum Action {
 }
 
 /// Watches a connection from now on.
-pub(crate) fn add(watched: &Arc<Watched>) {
+pub(super) fn add(watched: &Arc<Watched>) {
     let registry = REGISTRY.get();
     let mut entries = registry.entries.lock();
     entries.all.push(Entry { watched: Arc::clone(watched), seen: Seen::nothing(Instant::now()) });
@@ -105,7 +105,7 @@ pub(crate) fn add(watched: &Arc<Watched>) {
 }
 
 /// The connection is about to be closed.
-pub(crate) fn remove(watched: &Arc<Watched>) {
+pub(super) fn remove(watched: &Arc<Watched>) {
     let registry = REGISTRY.get();
     let mut entries = registry.entries.lock();
     entries.all.retain(|entry| !Arc::ptr_eq(&entry.watched, watched));
@@ -115,7 +115,7 @@ pub(crate) fn remove(watched: &Arc<Watched>) {
 }
 
 /// A deadline was set that may come before the next look.
-pub(crate) fn look_again() {
+pub(super) fn look_again() {
     let registry = REGISTRY.get();
     registry.entries.lock().has_changed = true;
     registry.changed.notify_one();

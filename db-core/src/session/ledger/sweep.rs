@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::connection::{COMMIT, Link, ROLLBACK};
-use crate::ledger::row::Table;
+use crate::session::connection::{COMMIT, Link, ROLLBACK};
+use crate::session::ledger::row::Table;
 use crate::telemetry::event::event;
 
 /// How often a process looks for such rows.
@@ -13,7 +13,7 @@ const EVERY: Duration = Duration::from_secs(3600);
 
 /// Deletes stale rows. A failure is ignored: another client, or the next hour, sweeps them. It waits for no lock, and leaves no transaction
 /// open.
-pub(crate) fn sweep(table: &Table, link: &mut Link) {
+pub(super) fn sweep(table: &Table, link: &mut Link) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
     {
         let Some(mut last) = LAST.try_lock() else { return };

@@ -7,12 +7,12 @@
 //! from the row, so any of them can be retried.
 
 use crate::Result;
-use crate::connection::{COMMIT, Link};
-use crate::ledger::row::{Judgement, Row, Table};
-use crate::ledger::{Recorder, refused};
 use crate::retry::deadline;
 use crate::retry::pace::{Pace, pause};
 use crate::retry::policy::Failure;
+use crate::session::connection::{COMMIT, Link};
+use crate::session::ledger::row::{Judgement, Row, Table};
+use crate::session::ledger::{Recorder, refused};
 use crate::telemetry::event::event;
 
 /// The old session may hold the row for as long as its COMMIT takes. The wait for it is cut in slices, so that a server that stops
@@ -25,7 +25,7 @@ const GROUP_WAITS: &str = "SET SESSION group_replication_consistency = 'BEFORE'"
 
 /// Why an attempt's outcome is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Evidence {
+pub(in crate::session) enum Evidence {
     /// The reply to COMMIT was lost, or says nothing of the transaction.
     ReplyLost,
     /// The compare-and-swap was refused with 1690, so that this request stopped before COMMIT. But nobody else writes this row: either the
@@ -36,7 +36,7 @@ pub(crate) enum Evidence {
 
 /// What became of an attempt to commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Resolution {
+pub(in crate::session) enum Resolution {
     Committed,
     /// And it never will be.
     NotCommitted,
@@ -46,7 +46,7 @@ pub(crate) enum Resolution {
 
 /// A session whose reply was lost.
 #[derive(Debug, Clone)]
-pub(crate) struct Lost {
+pub(in crate::session) struct Lost {
     /// Which server it was on: connection ids are a server's own.
     server: String,
     connection: u32,
@@ -56,7 +56,7 @@ pub(crate) struct Lost {
 }
 
 impl Lost {
-    pub(crate) fn of(link: &Link) -> Self {
+    pub fn of(link: &Link) -> Self {
         Self { server: link.identity().into(), connection: link.conn().connection_id(), port: link.local_port(), tries: 3 }
     }
 
@@ -99,9 +99,9 @@ impl Recorder {
     /// Finds out what became of the attempt with this target, for up to the settings' `resolve_timeout`.
     ///
     /// `lost`: the session that may still hold the row's lock. One that is known has to be rolled back before.
-    pub(crate) fn resolve(&mut self, target: u64, evidence: Evidence, lost: Option<Lost>) -> Resolution {
+    pub fn resolve(&mut self, target: u64, evidence: Evidence, lost: Option<Lost>) -> Resolution {
         // Unless the outcome is found, this client's row is not used again: its next value would be said of two attempts.
-        let (Some(table), Some(mut row)) = (&self.settings.ledger, self.row.take()) else {
+        let (Some(table), Some(mut row)) = (&self.table, self.row.take()) else {
             return Resolution::Unknown("the transaction was not recorded in the commit ledger");
         };
         // The limit is a time only. To give up leaves the caller not knowing, however few attempts the policy allows.

@@ -12,7 +12,7 @@ use mysql::prelude::{AsStatement, Queryable};
 use mysql::{Params, QueryResult, Statement};
 use parking_lot::Mutex;
 
-use crate::connection::Link;
+use crate::session::connection::Link;
 use crate::sql::kind::{self, StatementKind};
 #[cfg(feature = "tracing")]
 use crate::telemetry::event as events;
@@ -29,7 +29,7 @@ type Origin = (u64, StatementKind);
 static OWNERS: LazyLock<Mutex<HashMap<Pair, Origin>>> = LazyLock::new(Mutex::default);
 
 /// Prepares `sql` for a caller who keeps the statement.
-pub(crate) fn prepare(link: &mut Link, sql: &str) -> mysql::Result<Statement> {
+pub(in crate::session) fn prepare(link: &mut Link, sql: &str) -> mysql::Result<Statement> {
     let mut text = Cow::Borrowed(sql);
     loop {
         let (statement, kind) = prepared(link, &text)?;
@@ -65,7 +65,7 @@ fn newly_prepared(link: &mut Link, sql: &str) -> mysql::Result<(Statement, State
 }
 
 /// Closes what is not to be kept, once its result is read.
-pub(crate) fn release(link: &mut Link) -> mysql::Result<()> {
+pub(in crate::session) fn release(link: &mut Link) -> mysql::Result<()> {
     let (conn, statements) = link.prepared_mut()?;
     match statements.surplus() {
         Some(surplus) => conn.close(surplus),
@@ -74,13 +74,13 @@ pub(crate) fn release(link: &mut Link) -> mysql::Result<()> {
 }
 
 /// Whether the server has executed nothing, since it could not prepare the statement again after a change of its tables.
-pub(crate) fn is_stale(error: &mysql::Error) -> bool {
+pub(in crate::session) fn is_stale(error: &mysql::Error) -> bool {
     const NEED_REPREPARE: u16 = 1615;
     matches!(error, mysql::Error::MySqlError(error) if error.code == NEED_REPREPARE)
 }
 
 /// Prepares the statement anew. `None`: its text is not known.
-pub(crate) fn prepare_again(link: &mut Link, statement: &Statement) -> mysql::Result<Option<Statement>> {
+pub(in crate::session) fn prepare_again(link: &mut Link, statement: &Statement) -> mysql::Result<Option<Statement>> {
     let (conn, statements) = link.prepared_mut()?;
     let Some((sql, closes)) = statements.forget(statement.id()) else { return Ok(None) };
     if closes {
@@ -90,7 +90,10 @@ pub(crate) fn prepare_again(link: &mut Link, statement: &Statement) -> mysql::Re
 }
 
 /// The statement to execute, and its kind.
-pub(crate) fn resolve<'s, S: AsStatement>(link: &mut Link, statement: &'s S) -> mysql::Result<(Cow<'s, Statement>, StatementKind)> {
+pub(in crate::session) fn resolve<'s, S: AsStatement>(
+    link: &mut Link,
+    statement: &'s S,
+) -> mysql::Result<(Cow<'s, Statement>, StatementKind)> {
     let mut preparer = Preparer { link, kind: None };
     let resolved = statement.as_statement(&mut preparer)?;
     let Preparer { link, kind } = preparer;
@@ -107,7 +110,7 @@ pub(crate) fn resolve<'s, S: AsStatement>(link: &mut Link, statement: &'s S) -> 
 }
 
 /// Closes a statement of this connection's.
-pub(crate) fn close(link: &mut Link, statement: &Statement) -> mysql::Result<()> {
+pub(in crate::session) fn close(link: &mut Link, statement: &Statement) -> mysql::Result<()> {
     match owner(statement) {
         Some((owner, _)) if owner == link.serial() => {
             let (conn, statements) = link.prepared_mut()?;

@@ -18,11 +18,11 @@ const OVERFLOW: &str = ", seq + 18446744073709551615 + 1) WHERE client = ";
 
 /// The clients' table, in the database of the URL.
 #[derive(Debug, Clone)]
-pub(crate) struct Table(String);
+pub(super) struct Table(String);
 
 /// What a client knows of its row. All decisions are made here, and the model runs this code.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Position {
+pub(super) struct Position {
     /// The last value known to be committed.
     base: u64,
     /// The last target given out.
@@ -31,7 +31,7 @@ pub(crate) struct Position {
 
 /// One client's row.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub(super) struct Row {
     client: u64,
     position: Position,
     /// The server that made the row. Another one may not have applied that yet: there the compare-and-swap would find no row, and raise
@@ -47,7 +47,7 @@ pub(crate) struct Row {
 
 /// What the row says of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Judgement {
+pub(super) enum Judgement {
     /// It holds the attempt's target: committed.
     Committed,
     /// It holds the base: not committed so far. Only a fence makes that final.
@@ -65,11 +65,11 @@ pub(crate) enum Judgement {
 
 impl Table {
     /// In the given database, wherever the session may have gone with USE.
-    pub(crate) fn within(database: &str) -> Self {
+    pub(super) fn within(database: &str) -> Self {
         Self(format!("`{}`.db_core_ledger", database.replace('`', "``")))
     }
 
-    pub(crate) fn create(&self) -> String {
+    pub(super) fn create(&self) -> String {
         format!(
             "CREATE TABLE IF NOT EXISTS {} (client BIGINT UNSIGNED NOT NULL PRIMARY KEY, seq BIGINT UNSIGNED NOT NULL, \
              touched TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, KEY (touched)) ENGINE=InnoDB",
@@ -78,13 +78,13 @@ impl Table {
     }
 
     /// Locks stale rows that nobody else has locked, and returns their clients.
-    pub(crate) fn lock_stale(&self) -> String {
+    pub(super) fn lock_stale(&self) -> String {
         let table = &self.0;
         format!("SELECT client FROM {table} WHERE touched < NOW() - INTERVAL {SWEPT_AFTER_DAYS} DAY LIMIT 100 FOR UPDATE SKIP LOCKED")
     }
 
     /// Deletes the rows of these clients, of which there is at least one.
-    pub(crate) fn delete(&self, clients: &[u64]) -> String {
+    pub(super) fn delete(&self, clients: &[u64]) -> String {
         let mut sql = format!("DELETE FROM {} WHERE client IN (", self.0);
         for (at, client) in clients.iter().enumerate() {
             let separator = if at == 0 { "" } else { ", " };
@@ -98,22 +98,22 @@ impl Table {
 
 impl Row {
     /// For a client that has not been there before.
-    pub(crate) fn new(client: u64, server: &str) -> Self {
+    pub(super) fn new(client: u64, server: &str) -> Self {
         let now = Instant::now();
         Self { client, position: Position::new(), server: server.into(), process: std::process::id(), changed: now, asked: now }
     }
 
     /// Whether the row can be taken to be there, on this server, and to belong to this process alone.
-    pub(crate) fn reliable(&mut self, server: &str) -> bool {
+    pub(super) fn reliable(&mut self, server: &str) -> bool {
         self.asked = Instant::now();
         self.server == server && self.process == std::process::id() && self.asked.duration_since(self.changed) < RELIED_ON_FOR
     }
 
-    pub(crate) fn insert(&self, table: &Table) -> String {
+    pub(super) fn insert(&self, table: &Table) -> String {
         format!("INSERT INTO {} (client, seq) VALUES ({}, {})", table.0, self.client, self.position.base)
     }
 
-    pub(crate) fn lock(&self, table: &Table) -> String {
+    pub(super) fn lock(&self, table: &Table) -> String {
         format!("SELECT seq FROM {} WHERE client = {} FOR UPDATE", table.0, self.client)
     }
 
@@ -123,7 +123,7 @@ impl Row {
     /// Of the forms that do so it is the one that costs the server least. A condition on the row beside its key makes the request take
     /// 1.03 times as long on MariaDB, and 1.05 on MySQL; a key of 16 bytes in place of a number the same again; a subquery of two rows where
     /// one may be, which raises 1242, 1.3 and 1.1 times.
-    pub(crate) fn swap(&self, table: &Table, target: u64, sql: &mut String) {
+    pub(super) fn swap(&self, table: &Table, target: u64, sql: &mut String) {
         let Self { client, position, .. } = self;
         let mut number = itoa::Buffer::new();
         for part in ["UPDATE ", &table.0, " SET seq = IF(seq = "] {
@@ -136,43 +136,43 @@ impl Row {
         sql.push_str(number.format(*client));
     }
 
-    pub(crate) fn target(&mut self) -> u64 {
+    pub(super) fn target(&mut self) -> u64 {
         self.position.target()
     }
 
-    pub(crate) fn holds(&mut self, value: u64) {
+    pub(super) fn holds(&mut self, value: u64) {
         self.position.holds(value);
         self.changed = self.asked;
     }
 
-    pub(crate) fn judge(&self, found: Option<u64>, attempt: u64, fences: &[u64]) -> Judgement {
+    pub(super) fn judge(&self, found: Option<u64>, attempt: u64, fences: &[u64]) -> Judgement {
         self.position.judge(found, attempt, fences)
     }
 }
 
 impl Position {
     /// Of a row that has just been made.
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { base: 0, last: 0 }
     }
 
-    pub(crate) fn base(&self) -> u64 {
+    pub(super) fn base(&self) -> u64 {
         self.base
     }
 
     /// A value that no attempt of this client has used, whether it was sent or not.
-    pub(crate) fn target(&mut self) -> u64 {
+    pub(super) fn target(&mut self) -> u64 {
         self.last += 1;
         self.last
     }
 
     /// The row is known to hold this value, and to be committed.
-    pub(crate) fn holds(&mut self, value: u64) {
+    pub(super) fn holds(&mut self, value: u64) {
         self.base = value;
     }
 
     /// What the row says of the attempt with this target, after fences that may or may not have been committed.
-    pub(crate) fn judge(&self, found: Option<u64>, attempt: u64, fences: &[u64]) -> Judgement {
+    pub(super) fn judge(&self, found: Option<u64>, attempt: u64, fences: &[u64]) -> Judgement {
         match found {
             Some(value) if value == attempt => Judgement::Committed,
             Some(value) if value == self.base => Judgement::Open,

@@ -10,7 +10,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use crate::ledger::row::{Judgement, Position};
+use crate::session::ledger::row::{Judgement, Position};
 
 const CALLS: u8 = 2;
 

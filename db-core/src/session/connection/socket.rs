@@ -10,7 +10,7 @@ use rustix::net::{RecvFlags, Shutdown, sockopt};
 
 /// What a look at the socket shows. It costs a system call, no round trip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(super) enum Seen {
     /// Open, and nothing has come in.
     Quiet,
     /// Open, with bytes nobody asked for: a server's farewell, or a TLS record.
@@ -19,7 +19,7 @@ pub(crate) enum Seen {
     Gone,
 }
 
-pub(crate) fn peek(conn: &Conn) -> Seen {
+pub(super) fn peek(conn: &Conn) -> Seen {
     let mut byte = [0_u8; 1];
     loop {
         return match rustix::net::recv(fd(conn), &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
@@ -32,26 +32,26 @@ pub(crate) fn peek(conn: &Conn) -> Seen {
 }
 
 /// Makes every later write fail, so that dropping the `Conn` sends nothing: neither COM_QUIT nor COM_STMT_CLOSE.
-pub(crate) fn silence(conn: &Conn) {
+pub(super) fn silence(conn: &Conn) {
     // A socket that is gone already cannot be shut down; nothing will be sent on it either.
     let _ = rustix::net::shutdown(fd(conn), Shutdown::Both);
 }
 
 /// A second descriptor of the same socket, for another thread to end a wait by. It stays valid whatever becomes of the connection.
-pub(crate) fn second(conn: &Conn) -> std::io::Result<OwnedFd> {
+pub(super) fn second(conn: &Conn) -> std::io::Result<OwnedFd> {
     fd(conn).try_clone_to_owned()
 }
 
 /// Ends every read and write that waits on the socket.
-pub(crate) fn shut_down(socket: &OwnedFd) {
+pub(in crate::session) fn shut_down(socket: &OwnedFd) {
     let _ = rustix::net::shutdown(socket, Shutdown::Both);
 }
 
-pub(crate) fn set_read_timeout(conn: &Conn, timeout: Option<Duration>) -> std::io::Result<()> {
+pub(super) fn set_read_timeout(conn: &Conn, timeout: Option<Duration>) -> std::io::Result<()> {
     Ok(sockopt::set_socket_timeout(fd(conn), sockopt::Timeout::Recv, timeout)?)
 }
 
-pub(crate) fn local_port(conn: &Conn) -> Option<u16> {
+pub(super) fn local_port(conn: &Conn) -> Option<u16> {
     let address = SocketAddr::try_from(rustix::net::getsockname(fd(conn)).ok()?).ok()?;
     Some(address.port())
 }

@@ -7,7 +7,7 @@ use mysql::Statement;
 
 use crate::sql::kind::StatementKind;
 
-pub(crate) struct StatementCache {
+pub(super) struct StatementCache {
     entries: Vec<Entry>,
     /// How many statements are kept that only their texts refer to.
     capacity: usize,
@@ -30,11 +30,11 @@ struct Entry {
 }
 
 impl StatementCache {
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self { entries: Vec::new(), capacity, by_text: 0, clock: 0 }
     }
 
-    pub(crate) fn find(&mut self, sql: &str) -> Option<(Statement, StatementKind)> {
+    pub(super) fn find(&mut self, sql: &str) -> Option<(Statement, StatementKind)> {
         let entry = self.entries.iter_mut().find(|entry| *entry.sql == *sql && !entry.stale)?;
         self.clock += 1;
         entry.used = self.clock;
@@ -42,7 +42,7 @@ impl StatementCache {
     }
 
     /// Adds a statement, and returns the one that is to be closed for it.
-    pub(crate) fn add(&mut self, sql: &str, statement: &Statement, kind: StatementKind) -> Option<Statement> {
+    pub(super) fn add(&mut self, sql: &str, statement: &Statement, kind: StatementKind) -> Option<Statement> {
         let evicted = if self.by_text >= self.capacity.max(1) { self.evict() } else { None };
         self.clock += 1;
         self.by_text += 1;
@@ -52,14 +52,14 @@ impl StatementCache {
 
     /// The session is about to change: its default database, or how it reads a text. Nothing is found by its text any more. The server
     /// closes the statements when the session is reset, which follows.
-    pub(crate) fn forget_texts(&mut self) {
+    pub(super) fn forget_texts(&mut self) {
         self.by_text = 0;
         self.entries.retain(|entry| entry.handles > 0);
         self.entries.iter_mut().for_each(|entry| entry.stale = true);
     }
 
     /// The statement that must not be kept, now that it is executed. There is one only where none are kept by text.
-    pub(crate) fn surplus(&mut self) -> Option<Statement> {
+    pub(super) fn surplus(&mut self) -> Option<Statement> {
         if self.by_text > self.capacity { self.evict() } else { None }
     }
 
@@ -72,7 +72,7 @@ impl StatementCache {
     }
 
     /// A caller keeps the statement with this number.
-    pub(crate) fn add_handle(&mut self, statement: u32) {
+    pub(super) fn add_handle(&mut self, statement: u32) {
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.statement.id() == statement) {
             self.by_text -= usize::from(entry.handles == 0);
             entry.handles += 1;
@@ -80,7 +80,7 @@ impl StatementCache {
     }
 
     /// A caller closes the statement with this number. Whether it is to be closed on the server: another caller may keep it.
-    pub(crate) fn drop_handle(&mut self, statement: u32) -> bool {
+    pub(super) fn drop_handle(&mut self, statement: u32) -> bool {
         let Some(at) = self.entries.iter().position(|entry| entry.statement.id() == statement) else { return true };
         let handles = &mut self.entries[at].handles;
         if *handles > 1 {
@@ -94,7 +94,7 @@ impl StatementCache {
 
     /// Forgets the statement with this number, which the server cannot execute, unless a caller keeps it. Its text, and whether it is to
     /// be closed.
-    pub(crate) fn forget(&mut self, statement: u32) -> Option<(Box<str>, bool)> {
+    pub(super) fn forget(&mut self, statement: u32) -> Option<(Box<str>, bool)> {
         let at = self.entries.iter().position(|entry| entry.statement.id() == statement)?;
         if self.entries[at].handles > 0 {
             return Some((self.entries[at].sql.clone(), false));

@@ -7,8 +7,8 @@ use std::ops::Deref;
 use mysql::prelude::Protocol;
 use mysql::{Column, QueryResult, Row};
 
-use crate::connection::response::Reply;
 use crate::session::State;
+use crate::session::connection::response::Reply;
 use crate::{Error, Result};
 
 /// The results of a statement, read row by row: those of [`Transaction::query_iter`] and [`Transaction::exec_iter`].

@@ -11,12 +11,12 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::config::Settings;
-use crate::connection::socket;
+use crate::session::connection::socket;
 
 /// The lowest bit of a request's number: the reply has not come yet.
 const UNDER_WAY: u64 = 1;
 
-pub(crate) struct Watched {
+pub(in crate::session) struct Watched {
     pub(super) settings: Arc<Settings>,
     /// A second descriptor of the connection's socket.
     socket: OwnedFd,
@@ -35,14 +35,14 @@ pub(crate) struct Watched {
 }
 
 /// A request is under way until this is dropped.
-pub(crate) struct Waiting<'w> {
+pub(in crate::session) struct Waiting<'w> {
     watched: &'w Watched,
     /// It is part of another one.
     is_nested: bool,
 }
 
 impl Watched {
-    pub(crate) fn new(settings: Arc<Settings>, socket: OwnedFd, server: &str, connection: u32, host: usize, opened: Instant) -> Self {
+    pub fn new(settings: Arc<Settings>, socket: OwnedFd, server: &str, connection: u32, host: usize, opened: Instant) -> Self {
         Self {
             settings,
             socket,
@@ -57,18 +57,18 @@ impl Watched {
     }
 
     /// A request begins. One thread at a time uses the connection, so that nothing is lost between load and store.
-    pub(crate) fn waiting(&self) -> Waiting<'_> {
+    pub fn waiting(&self) -> Waiting<'_> {
         let before = self.request.load(Ordering::Relaxed);
         self.request.store((before | UNDER_WAY) + 2, Ordering::Relaxed);
         Waiting { watched: self, is_nested: before & UNDER_WAY != 0 }
     }
 
-    pub(crate) fn commits(&self, commits: bool) {
+    pub fn commits(&self, commits: bool) {
         self.commits.store(commits, Ordering::Relaxed);
     }
 
     /// The connection was lost.
-    pub(crate) fn lost(&self) {
+    pub fn lost(&self) {
         self.settings.hosts.lost(self.host);
     }
 
@@ -76,7 +76,7 @@ impl Watched {
         self.commits.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn ends_by(&self, deadline: Option<Instant>) {
+    pub fn ends_by(&self, deadline: Option<Instant>) {
         *self.deadline.lock() = deadline;
     }
 

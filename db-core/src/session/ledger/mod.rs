@@ -3,16 +3,16 @@
 #[cfg(test)]
 mod model;
 mod resolve;
-pub(crate) mod row;
+mod row;
 mod sweep;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub(crate) use self::resolve::{Evidence, Lost, Resolution};
-use self::row::Row;
+pub(in crate::session) use self::resolve::{Evidence, Lost, Resolution};
+use self::row::{Row, Table};
 use crate::config::Settings;
-use crate::connection::{COMMIT, Link, PacketError, ROLLBACK};
+use crate::session::connection::{COMMIT, Link, PacketError, ROLLBACK};
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
 
@@ -20,8 +20,10 @@ use crate::{Error, ErrorKind, Result};
 const READ_ONLY_TRANSACTION: u16 = 1792;
 
 /// Records a client's COMMITs, if the settings say so.
-pub(crate) struct Recorder {
+pub(super) struct Recorder {
     settings: Arc<Settings>,
+    /// `None`: COMMITs are not recorded.
+    table: Option<Table>,
     /// This client's row, once there is one.
     row: Option<Row>,
     /// The connection, by its serial number, whose server takes no row: it is read-only.
@@ -31,14 +33,15 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(settings: &Arc<Settings>) -> Self {
-        Self { settings: Arc::clone(settings), row: None, unrecorded: None, statement: String::new() }
+    pub(super) fn new(settings: &Arc<Settings>) -> Self {
+        let table = settings.ledger.as_deref().map(Table::within);
+        Self { settings: Arc::clone(settings), table, row: None, unrecorded: None, statement: String::new() }
     }
 
     /// Makes sure that there is a row this client may rely on, or that the server takes none. Mostly there is one already, and nothing is
     /// sent. It leaves no transaction open, and no sentinel savepoint.
-    pub(crate) fn enroll(&mut self, link: &mut Link) -> Result<()> {
-        let Some(table) = &self.settings.ledger else { return Ok(()) };
+    pub(super) fn enroll(&mut self, link: &mut Link) -> Result<()> {
+        let Some(table) = &self.table else { return Ok(()) };
         if self.row.as_mut().is_some_and(|row| row.reliable(link.identity())) || self.unrecorded == Some(link.serial()) {
             return Ok(());
         }
@@ -67,8 +70,8 @@ impl Recorder {
 
     /// A target for a COMMIT that no other has had. [`statement`](Self::statement) is its compare-and-swap from then on. `None`: the COMMIT
     /// is not recorded.
-    pub(crate) fn next(&mut self) -> Option<u64> {
-        let (table, row) = (self.settings.ledger.as_ref()?, self.row.as_mut()?);
+    pub(super) fn next(&mut self) -> Option<u64> {
+        let (table, row) = (self.table.as_ref()?, self.row.as_mut()?);
         let target = row.target();
         self.statement.clear();
         row.swap(table, target, &mut self.statement);
@@ -76,12 +79,12 @@ impl Recorder {
     }
 
     /// The statement that goes first in the COMMIT request.
-    pub(crate) fn statement(&self) -> &str {
+    pub(super) fn statement(&self) -> &str {
         &self.statement
     }
 
     /// COMMIT succeeded, and with it the compare-and-swap to this target, if there was one, which changed so many rows.
-    pub(crate) fn committed(&mut self, target: Option<u64>, changed: u64) {
+    pub(super) fn committed(&mut self, target: Option<u64>, changed: u64) {
         let (Some(target), Some(row)) = (target, &mut self.row) else { return };
         if changed == 1 {
             row.holds(target);
@@ -92,7 +95,7 @@ impl Recorder {
     }
 
     /// The COMMIT request failed with an error of this kind, and nothing was committed.
-    pub(crate) fn refused(&mut self, kind: ErrorKind) {
+    pub(super) fn refused(&mut self, kind: ErrorKind) {
         // A server that has become read-only takes no compare-and-swap, and enrolling for a new row finds that out. Without it no
         // transaction that may have written could end there.
         if kind == ErrorKind::ReadOnlyServer {
@@ -101,8 +104,8 @@ impl Recorder {
     }
 
     /// Creates the table, unless it exists.
-    pub(crate) fn install(settings: &Settings, link: &mut Link) -> Result<()> {
-        let table = Settings::table(&settings.options)?;
+    pub(super) fn install(settings: &Settings, link: &mut Link) -> Result<()> {
+        let table = Table::within(&Settings::ledger_database(&settings.options)?);
         link.packet(&[&table.create()]).map(drop).map_err(refused)
     }
 }
