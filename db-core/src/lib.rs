@@ -86,8 +86,8 @@ pub mod __fuzz {
     }
 
     pub fn url(url: &str) -> crate::Result<()> {
-        let options = crate::config::Settings::parse(url)?;
-        crate::config::Settings::new(options, crate::RetryPolicy::default(), None, std::time::Duration::MAX, true).map(drop)
+        let parsed = crate::config::Settings::parse(url)?;
+        crate::config::Settings::new(parsed.driver, crate::RetryPolicy::default(), std::time::Duration::MAX, true).map(drop)
     }
 }
 
