@@ -43,9 +43,12 @@ impl Board {
             format!("{} retries, {} reconnects", count(&run.tally.retries), HumanCount(run.reconnects())),
             format!("transfers again after a server kill: {}", run.tally.recoveries()),
         ];
-        if let Script::Torture { ops, .. } = &run.script {
+        if let Script::Torture { ops, .. } | Script::Cluster { ops, .. } = &run.script {
             lines[0] = format!("{} of {} operations, {}", count(&run.tally.done), HumanCount(*ops as u64), lines[0]);
             lines[1] = format!("{} COMMITs cut, {}", count(&run.tally.commits_cut), lines[1]);
+            if matches!(run.script, Script::Cluster { .. }) {
+                lines[3] = format!("{} faults of nodes", run.tally.node_outages().len());
+            }
         }
         match &mut self.view {
             View::Terminal { bar, lines: bars } => {
@@ -84,7 +87,7 @@ impl View {
     fn terminal(script: &Script) -> Self {
         let (length, unit) = match script {
             Script::Demo { length } => (length.as_secs(), "s"),
-            Script::Torture { ops, .. } => (*ops as u64, "operations"),
+            Script::Torture { ops, .. } | Script::Cluster { ops, .. } => (*ops as u64, "operations"),
         };
         let all = MultiProgress::new();
         let style = ProgressStyle::with_template(&format!("{{bar:60.green}} {{pos}}/{{len}} {unit}"));

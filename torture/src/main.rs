@@ -1,14 +1,16 @@
 //! The bank under fire: transfers go on while connections, COMMITs and the server are broken; then the books are audited.
 //!
 //! `cargo xtask demo` shows it for some seconds: sessions and the server are killed by the clock. `cargo xtask torture` tests: what goes
-//! wrong in which operation follows from a seed, so that a run that fails can be repeated. Both exit with 1 if a promise was broken.
+//! wrong in which operation follows from a seed, so that a run that fails can be repeated. With `--server galera` and the other
+//! clusters, nodes are broken. All exit with 1 if a promise was broken.
 //!
 //! In reading order: [`bank`] (the annotated functions), [`plan`] (what goes wrong), [`worker`] (calls the functions), [`site`] and
-//! [`saboteur`] (the server, and its faults), [`records`] and [`tally`] (what was seen), [`audit`], [`board`] and [`report`].
+//! [`saboteur`] (the server, and its faults), [`nodes`] (a cluster, and its faults), [`records`] and [`tally`] (what was seen), [`audit`], [`board`] and [`report`].
 
 mod audit;
 mod bank;
 mod board;
+mod nodes;
 mod plan;
 mod records;
 mod report;
@@ -34,6 +36,7 @@ use parking_lot::Mutex;
 use crate::audit::{Audit, Promise, Violation};
 use crate::bank::{Kind, Order};
 use crate::board::Board;
+use crate::nodes::Nodes;
 use crate::plan::{KILL_MARIADB_EVERY, KILL_MYSQL_EVERY, Plan, ServerFault};
 use crate::records::Records;
 use crate::saboteur::{Clock, SaboteurError};
@@ -48,6 +51,9 @@ pub(crate) const LATEST: Duration = Duration::from_millis(2_500);
 
 /// How a client finds out that the server does not reply: some give up before the server does, some after.
 const READ_TIMEOUTS: [Duration; 3] = [Duration::from_millis(300), Duration::from_millis(600), Duration::from_millis(1_200)];
+
+/// More than a cluster takes to exclude a node.
+const CLUSTER_READ_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A session whose client has vanished without a word holds its locks until the server misses it.
 const SERVER_OPTIONS: [&str; 3] = ["--wait-timeout=2", "--innodb-lock-wait-timeout=1", "--max-connections=600"];
@@ -67,6 +73,8 @@ enum Face {
     Demo(Demo),
     /// By a plan that can be repeated, on a throwaway server.
     Run(Torture),
+    /// On a throwaway cluster, whose nodes are broken.
+    Cluster(OnCluster),
 }
 
 #[derive(Args)]
@@ -100,6 +108,28 @@ struct Torture {
     threads: u16,
 }
 
+#[derive(Args)]
+struct OnCluster {
+    /// Which cluster.
+    #[arg(long, value_enum)]
+    kind: nodes::Kind,
+    /// How many operations, at least: they go on until all faults have happened.
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
+    ops: u32,
+    /// How many times a node fails. 0: nothing goes wrong, writers compete for ten accounts.
+    #[arg(long, default_value_t = 20)]
+    failures: u32,
+    /// Decides what the operations do. Default: chosen at random, and printed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Whether COMMITs are recorded.
+    #[arg(long, value_enum, default_value_t = Ledger::On)]
+    ledger: Ledger,
+    /// How many operations are under way at the same time.
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Ledger {
     On,
@@ -110,6 +140,7 @@ enum Ledger {
 pub(crate) enum Script {
     Demo { length: Duration },
     Torture { ops: usize, seed: u64, kill_every: usize },
+    Cluster { ops: usize, seed: u64, failures: usize },
 }
 
 impl Script {
@@ -118,6 +149,7 @@ impl Script {
         match self {
             Script::Demo { .. } => (1_000, 1_000),
             Script::Torture { .. } => (plan::ACCOUNTS, 1_000_000),
+            Script::Cluster { .. } => (plan::FEW_ACCOUNTS, 1_000_000),
         }
     }
 
@@ -125,6 +157,15 @@ impl Script {
         match self {
             Script::Demo { .. } => 3,
             Script::Torture { .. } => 5,
+            Script::Cluster { .. } => 20,
+        }
+    }
+
+    fn read_timeout(&self, worker: usize) -> Option<Duration> {
+        match self {
+            Script::Demo { .. } | Script::Cluster { failures: 0, .. } => None,
+            Script::Torture { .. } => Some(READ_TIMEOUTS[worker % READ_TIMEOUTS.len()]),
+            Script::Cluster { .. } => Some(CLUSTER_READ_TIMEOUT),
         }
     }
 
@@ -135,7 +176,11 @@ impl Script {
 
     /// No call may take longer.
     pub(crate) fn call_limit(&self) -> Duration {
-        Duration::from_secs(if matches!(self, Script::Demo { .. }) { 30 } else { 90 })
+        Duration::from_secs(match self {
+            Script::Demo { .. } => 30,
+            Script::Torture { .. } => 90,
+            Script::Cluster { .. } => 240,
+        })
     }
 }
 
@@ -153,6 +198,8 @@ pub(crate) struct Run {
     server_faults: Mutex<Option<Sender<ServerFault>>>,
     pub(crate) began: Instant,
     ended: AtomicBool,
+    /// The nodes of a cluster fail no more.
+    quiet: AtomicBool,
 }
 
 impl Run {
@@ -161,6 +208,7 @@ impl Run {
         let goes_on = match self.script {
             Script::Demo { .. } => !self.ended.load(Ordering::Acquire),
             Script::Torture { ops, .. } => op < ops,
+            Script::Cluster { ops, .. } => op < ops || !self.quiet.load(Ordering::Acquire),
         };
         goes_on.then_some(op)
     }
@@ -169,6 +217,7 @@ impl Run {
         match self.script {
             Script::Demo { .. } => Plan::unharmed(Order::random(Kind::Checked, self.script.accounts().0, 200, &mut fastrand::Rng::new())),
             Script::Torture { seed, kill_every, .. } => Plan::of(seed, op, self.ledger, kill_every),
+            Script::Cluster { seed, failures, .. } => Plan::on_cluster(seed, op, self.ledger, failures > 0),
         }
     }
 
@@ -179,7 +228,11 @@ impl Run {
         }
     }
 
-    fn lines(&self) -> impl Iterator<Item = &Arc<Line>> {
+    pub(crate) fn is_over(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &Arc<Line>> {
         let is_first = |number: usize| self.workers[..number].iter().all(|other| !Arc::ptr_eq(&other.line, &self.workers[number].line));
         self.workers.iter().enumerate().filter(move |(number, _)| is_first(*number)).map(|(_, worker)| &worker.line)
     }
@@ -213,6 +266,7 @@ fn main() -> ExitCode {
     let kept = match Cli::parse().face {
         Face::Demo(options) => demo(options),
         Face::Run(options) => torture(&options),
+        Face::Cluster(options) => on_cluster(&options),
     };
     match kept {
         Ok(true) => ExitCode::SUCCESS,
@@ -261,6 +315,26 @@ fn tortured(options: &Torture, seed: u64) -> Result<bool> {
     under_fire(&Arc::new(run))
 }
 
+/// Whether every promise was kept.
+fn on_cluster(options: &OnCluster) -> Result<bool> {
+    let OnCluster { kind, ops, failures, ledger, threads, .. } = options;
+    let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("seed {seed}");
+    let script = Script::Cluster { ops: usize::try_from(*ops)?, seed, failures: usize::try_from(*failures)? };
+    let site = Site::Nodes(Box::new(Nodes::start(*kind)?));
+    let run = Arc::new(prepare(script, site, *ledger == Ledger::On, *threads)?);
+    let kept = under_fire(&run);
+    if !matches!(kept, Ok(true)) {
+        let ledger = if *ledger == Ledger::On { "on" } else { "off" };
+        println!(
+            "seed {seed}; again: cargo xtask torture --server {} --ops {ops} --failures {failures} --seed {seed} --ledger {ledger} \
+             --threads {threads}",
+            kind.name()
+        );
+    }
+    kept
+}
+
 fn prepare(script: Script, site: Site, ledger: bool, threads: u16) -> Result<Run> {
     let mut admin = site.connect()?;
     let version = admin.query_first("SELECT VERSION()")?.unwrap_or_default();
@@ -269,14 +343,15 @@ fn prepare(script: Script, site: Site, ledger: bool, threads: u16) -> Result<Run
     if ledger {
         Db::connect(&site.url())?.install_ledger()?;
     }
+    site.settle()?;
     let mut workers: Vec<Worker> = Vec::new();
     let mut sharing: Option<Arc<Line>> = None;
     let sharing_every = if matches!(script, Script::Demo { .. }) { 2 } else { 3 };
     for number in 0..usize::from(threads) {
-        let shared = number % sharing_every == 1;
+        let shared = number % sharing_every == 1 && site.nodes().is_none();
         let line = match sharing.as_ref().filter(|_| shared) {
             Some(line) => Arc::clone(line),
-            None => line(&script, &site, shared, ledger, READ_TIMEOUTS[number % READ_TIMEOUTS.len()])?,
+            None => line(&script, &site, shared, ledger, script.read_timeout(number))?,
         };
         workers.push(Worker::new(&line));
         if shared {
@@ -295,20 +370,21 @@ fn prepare(script: Script, site: Site, ledger: bool, threads: u16) -> Result<Run
         server_faults: Mutex::new(None),
         began: Instant::now(),
         ended: AtomicBool::new(false),
+        quiet: AtomicBool::new(false),
     })
 }
 
 /// In the torture test, each goes through a proxy.
-fn line(script: &Script, site: &Site, shared: bool, ledger: bool, read_timeout: Duration) -> Result<Arc<Line>> {
-    let proxy = match (script, site.throwaway()) {
-        (Script::Torture { .. }, Some(server)) => Some(server.proxy()?),
+fn line(script: &Script, site: &Site, shared: bool, ledger: bool, read_timeout: Option<Duration>) -> Result<Arc<Line>> {
+    let proxy = match (script, site) {
+        (Script::Torture { .. }, Site::Throwaway(server)) => Some(server.proxy()?),
+        (_, Site::Nodes(nodes)) => Some(nodes.proxy()?),
         _ => None,
     };
     let url = match &proxy {
         Some(proxy) => proxy.url(&site.url())?,
         None => site.url(),
     };
-    let read_timeout = proxy.is_some().then_some(read_timeout);
     let db = Db::builder(&url)
         .retry(script.policy())
         .commit_ledger(ledger)
@@ -324,6 +400,10 @@ fn under_fire(run: &Arc<Run>) -> Result<bool> {
         let run = Arc::clone(run);
         thread::spawn(move || saboteur::work(&run, &received))
     };
+    let nodes = {
+        let run = Arc::clone(run);
+        thread::spawn(move || saboteur::work_on_nodes(&run))
+    };
     let threads: Vec<JoinHandle<()>> = (0..run.workers.len())
         .map(|number| {
             let run = Arc::clone(run);
@@ -334,9 +414,11 @@ fn under_fire(run: &Arc<Run>) -> Result<bool> {
     let took = run.began.elapsed();
     run.server_faults.lock().take();
     saboteur.join().map_err(|_| "the saboteur panicked")??;
+    nodes.join().map_err(|_| "the saboteur of the nodes panicked")??;
 
     let mut admin = settle(run, &mut violations)?;
-    let audit = Audit::of(run, &mut admin, violations)?;
+    let mut audit = Audit::of(run, &mut admin, violations)?;
+    audit.compare_nodes(run)?;
     Ok(report::print(run, &audit, took))
 }
 
@@ -375,7 +457,7 @@ fn watch(run: &Run, threads: Vec<JoinHandle<()>>, saboteur: &JoinHandle<std::res
 
 /// Lets everything arrive that is still on its way, and every session end.
 fn settle(run: &Run, violations: &mut Vec<Violation>) -> Result<db_core::mysql::Conn> {
-    if matches!(run.script, Script::Torture { .. }) {
+    if !matches!(run.script, Script::Demo { .. }) {
         thread::sleep(LATEST);
     }
     for line in run.lines() {
@@ -385,10 +467,14 @@ fn settle(run: &Run, violations: &mut Vec<Violation>) -> Result<db_core::mysql::
     if let Some(server) = run.site.throwaway() {
         server.wait_ready()?;
     }
+    if let Some(nodes) = run.site.nodes() {
+        nodes.mend()?;
+    }
     let mut admin = run.site.connect()?;
     if !violations.is_empty() {
         saboteur::kill_all(run, &mut admin)?;
     }
+    run.site.settle()?;
     if run.site.throwaway().is_some() && !audit::await_transactions(&mut admin)? {
         violations.push(Violation { op: None, promise: Promise::CallEnds, what: "transactions are still open".into() });
     }

@@ -14,6 +14,9 @@ pub(crate) const KILL_MYSQL_EVERY: usize = 1_000;
 /// Few, so that transfers conflict with each other.
 pub(crate) const ACCOUNTS: u32 = 48;
 
+/// So few that most transfers conflict, on whatever node.
+pub(crate) const FEW_ACCOUNTS: u32 = 10;
+
 /// The compare-and-swap on the ledger's row, which goes before a COMMIT in its packet.
 const RECORDED_COMMIT: &str = "seq + 18446744073709551615 + 1) WHERE";
 
@@ -55,6 +58,8 @@ pub(crate) enum Event {
     Close,
     /// They are cut, and new ones refused for a while.
     Refuse(Duration),
+    /// The next connection goes to another node.
+    MoveOn,
     /// The operation runs on a connection that has just been opened.
     Fork,
 }
@@ -83,7 +88,7 @@ impl Plan {
     pub(crate) fn of(seed: u64, op: usize, ledger: bool, kill_every: usize) -> Self {
         // Neighbours must not have similar generators.
         let mut rng = Rng::with_seed(seed ^ (op as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let order = order(&mut rng);
+        let order = order(&mut rng, ACCOUNTS);
         let mut server_faults = Vec::new();
         match op % kill_every {
             0 if op > 0 => server_faults.push(ServerFault::KillServer),
@@ -105,13 +110,25 @@ impl Plan {
         Self { order, faults, event, server_faults }
     }
 
+    /// The nodes fail by themselves.
+    pub(crate) fn on_cluster(seed: u64, op: usize, ledger: bool, harm: bool) -> Self {
+        let mut rng = Rng::with_seed(seed ^ (op as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let order = order(&mut rng, FEW_ACCOUNTS);
+        if !harm {
+            return Self::unharmed(order);
+        }
+        let event = if rng.u32(0..4) == 0 { Event::MoveOn } else { Event::None };
+        let faults = if rng.u32(0..4) == 0 { faults(&mut rng, order.kind, ledger) } else { Vec::new() };
+        Self { order, faults, event, server_faults: Vec::new() }
+    }
+
     /// Without faults of its own.
     pub(crate) fn unharmed(order: Order) -> Self {
         Self { order, faults: Vec::new(), event: Event::None, server_faults: Vec::new() }
     }
 }
 
-fn order(rng: &mut Rng) -> Order {
+fn order(rng: &mut Rng, accounts: u32) -> Order {
     let kind = match rng.u32(0..100) {
         0..25 => Kind::Plain,
         25..40 => Kind::Once,
@@ -119,7 +136,7 @@ fn order(rng: &mut Rng) -> Order {
         55..80 => Kind::ReadModifyWrite { half_read: rng.bool() },
         _ => Kind::Nested { undone_first: rng.bool() },
     };
-    Order::random(kind, ACCOUNTS, 100, rng)
+    Order::random(kind, accounts, 100, rng)
 }
 
 fn faults(rng: &mut Rng, kind: Kind, ledger: bool) -> Vec<PlannedFault> {

@@ -9,7 +9,7 @@ use indicatif::HumanCount;
 
 use crate::audit::{Audit, Promise};
 use crate::plan::TARGETS;
-use crate::tally::Count;
+use crate::tally::{Count, NodeOutage};
 use crate::{Run, Script};
 
 /// Violations beyond this many are counted only.
@@ -33,10 +33,18 @@ pub(crate) fn print(run: &Run, audit: &Audit, took: Duration) -> bool {
                 untested = run.tally.untested();
             }
         }
+        Script::Cluster { seed, .. } => {
+            let ledger = if run.ledger { "on" } else { "off" };
+            let kind = run.site.nodes().map_or("", |nodes| nodes.kind.name());
+            let head = [kind.into(), format!("{}, ledger {ledger}, seed {seed}", run.version)];
+            println!("{}\n{}\n{}", faults(run), outages(run), table(head, on_cluster(run, audit, took)));
+        }
     }
     for violation in audit.violations.iter().take(SHOWN) {
         match (violation.op, &run.script) {
-            (Some(op), Script::Torture { .. }) => println!("BROKEN: operation {op}: {}; {:?}", violation.what, run.plan(op)),
+            (Some(op), Script::Torture { .. } | Script::Cluster { .. }) => {
+                println!("BROKEN: operation {op}: {}; {:?}", violation.what, run.plan(op))
+            }
             (Some(op), Script::Demo { .. }) => println!("BROKEN: operation {op}: {}", violation.what),
             (None, _) => println!("BROKEN: {}", violation.what),
         }
@@ -137,6 +145,45 @@ fn faults(run: &Run) -> Table {
         }
     }
     table
+}
+
+/// What each kind of fault of a node cost.
+fn outages(run: &Run) -> Table {
+    let mut kinds: BTreeMap<&str, Vec<NodeOutage>> = BTreeMap::new();
+    run.tally.node_outages().into_iter().for_each(|outage| kinds.entry(outage.name).or_default().push(outage));
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(["faults of nodes", "times", "longest time without an Ok", "until the cluster was whole"]);
+    for (name, outages) in kinds {
+        let of = |time: fn(&NodeOutage) -> Duration| {
+            let mut sorted: Vec<Duration> = outages.iter().map(time).collect();
+            sorted.sort_unstable();
+            let at = |place: usize| sorted.get(place).map_or(0.0, Duration::as_secs_f64);
+            format!("median {:.1} s, worst {:.1} s", at(sorted.len() / 2), at(sorted.len() - 1))
+        };
+        table.add_row([name.to_string(), outages.len().to_string(), of(|outage| outage.silence), of(|outage| outage.whole)]);
+    }
+    table
+}
+
+fn on_cluster(run: &Run, audit: &Audit, took: Duration) -> Vec<Row> {
+    let failures = run.tally.node_outages().iter().filter(|outage| outage.is_failure).count();
+    let mut rows = torture(run, audit, took);
+    rows.retain(|(name, ..)| !name.starts_with("server ") && !name.starts_with("  until") && !name.starts_with("idle"));
+    rows.insert(1, ("node failures", failures.to_string(), None));
+    rows.insert(2, ("reconnects that were sent to another node", count(&run.tally.moves), None));
+    let mut promise = |name, promise| {
+        let broken = audit.broken(promise);
+        rows.push((name, broken.to_string(), Some(broken == 0)));
+    };
+    promise("reported Ok and lost", Promise::NotLost);
+    promise("applied more than once", Promise::NotDoubled);
+    promise("torn, or nodes that differ", Promise::NotTorn);
+    promise("reported failed and applied", Promise::FailedNotApplied);
+    promise("of unknown outcome despite the ledger", Promise::OutcomeKnown);
+    promise("calls that took too long", Promise::CallEnds);
+    promise("hung", Promise::ThreadEnds);
+    rows
 }
 
 fn torture(run: &Run, audit: &Audit, took: Duration) -> Vec<Row> {

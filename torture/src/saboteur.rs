@@ -1,5 +1,6 @@
 //! The saboteur: kills sessions, and kills and freezes the server, as it is told.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,12 +8,15 @@ use std::time::{Duration, Instant};
 use db_core::mysql::prelude::Queryable;
 use db_core::mysql::{self, Conn};
 
-use crate::Run;
+use crate::nodes::NodeFault;
 use crate::plan::ServerFault;
 use crate::tally::add;
+use crate::{Run, Script};
 
 /// A server that is killed later than this before the end may not be back in time for its recovery to be seen.
 const QUIET_END: Duration = Duration::from_secs(3);
+
+const PAUSE: Duration = Duration::from_millis(50);
 
 const SESSIONS: &str = "SELECT id FROM information_schema.processlist \
                         WHERE user = SUBSTRING_INDEX(USER(), '@', 1) AND id <> CONNECTION_ID() ORDER BY id";
@@ -59,6 +63,32 @@ pub(crate) fn work(run: &Run, faults: &Receiver<ServerFault>) -> Result<(), Sabo
         }
     }
     Ok(())
+}
+
+/// Lets the nodes of a cluster fail, one after the other, while work goes on.
+pub(crate) fn work_on_nodes(run: &Run) -> Result<(), SaboteurError> {
+    let done = match (run.site.nodes(), &run.script) {
+        (Some(nodes), Script::Cluster { ops, seed, failures }) => thread::scope(|scope| {
+            scope.spawn(|| nodes.steer(run));
+            let mut rng = fastrand::Rng::with_seed(*seed);
+            let every = ops / (failures * 2).max(1);
+            let mut result = Ok(());
+            for number in 0..failures * 2 {
+                let due = (number + 1) * every;
+                while (run.tally.done.load(Ordering::Relaxed) as usize) < due && !run.is_over() {
+                    thread::sleep(PAUSE);
+                }
+                result = nodes.strike(run, NodeFault::nth(number, nodes.kind), &mut rng);
+                if result.is_err() || run.is_over() {
+                    break;
+                }
+            }
+            run.quiet.store(true, Ordering::Release);
+            result
+        }),
+        _ => Ok(()),
+    };
+    Ok(done?)
 }
 
 fn kill_session(run: &Run, admin: &mut Option<Conn>, pick: usize) -> mysql::Result<bool> {

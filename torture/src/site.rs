@@ -5,10 +5,14 @@ use std::time::Duration;
 use db_core::mysql::{self, Conn, Opts, OptsBuilder};
 use db_testkit::Server;
 
+use crate::nodes::Nodes;
+
 /// What the workers use, and the saboteur breaks.
 pub(crate) enum Site {
     /// A throwaway server: everything may be done to it.
     Throwaway(Server),
+    /// A throwaway cluster.
+    Nodes(Box<Nodes>),
     /// A database of the user's: only sessions of this program are killed.
     Own(String),
 }
@@ -20,6 +24,7 @@ impl Site {
     pub(crate) fn url(&self) -> String {
         match self {
             Site::Throwaway(server) => server.url(),
+            Site::Nodes(nodes) => nodes.url(),
             Site::Own(url) => url.clone(),
         }
     }
@@ -28,8 +33,20 @@ impl Site {
     pub(crate) fn throwaway(&self) -> Option<&Server> {
         match self {
             Site::Throwaway(server) => Some(server),
-            Site::Own(_) => None,
+            Site::Nodes(_) | Site::Own(_) => None,
         }
+    }
+
+    pub(crate) fn nodes(&self) -> Option<&Nodes> {
+        match self {
+            Site::Nodes(nodes) => Some(nodes),
+            Site::Throwaway(_) | Site::Own(_) => None,
+        }
+    }
+
+    /// Waits until every node has applied everything.
+    pub(crate) fn settle(&self) -> Result<(), db_testkit::Error> {
+        self.nodes().map_or(Ok(()), |nodes| nodes.cluster.settled())
     }
 
     /// A connection that bypasses the proxies.

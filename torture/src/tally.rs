@@ -34,10 +34,42 @@ pub(crate) struct Tally {
     pub(crate) resets: AtomicU64,
     pub(crate) refusals: AtomicU64,
     pub(crate) forks: AtomicU64,
+    /// To another node of a cluster.
+    pub(crate) moves: AtomicU64,
     /// Packets that arrived late, and to which the server replied.
     pub(crate) late_packets: AtomicU64,
     faults: Mutex<BTreeMap<FaultKind, Count>>,
     outages: Mutex<Vec<Outage>>,
+    node_faults: Mutex<NodeFaults>,
+}
+
+#[derive(Default)]
+struct NodeFaults {
+    last_ok: Option<Instant>,
+    current: Option<NodeOutage>,
+    ended: Vec<NodeOutage>,
+}
+
+/// What a fault of a node cost.
+#[derive(Clone, Copy)]
+pub(crate) struct NodeOutage {
+    pub(crate) name: &'static str,
+    pub(crate) is_failure: bool,
+    began: Instant,
+    /// The longest time in which nothing was reported Ok.
+    pub(crate) silence: Duration,
+    /// Until the cluster was whole again.
+    pub(crate) whole: Duration,
+}
+
+impl NodeFaults {
+    fn note(&mut self) {
+        let now = Instant::now();
+        if let Some(current) = &mut self.current {
+            let since = self.last_ok.map_or(current.began, |ok| ok.max(current.began));
+            current.silence = current.silence.max(now - since);
+        }
+    }
 }
 
 struct Outage {
@@ -54,6 +86,10 @@ pub(crate) fn add(counter: &AtomicU64) {
 impl Tally {
     pub(crate) fn count_ok(&self, attempt_began: Instant) {
         add(&self.ok);
+        let mut node_faults = self.node_faults.lock();
+        node_faults.note();
+        node_faults.last_ok = Some(Instant::now());
+        drop(node_faults);
         // An attempt that began before the server was gone may have been committed before, and reported late.
         let mut outages = self.outages.lock();
         for outage in outages.iter_mut().rev().take_while(|outage| outage.recovered.is_none()) {
@@ -72,6 +108,29 @@ impl Tally {
         if let Some(outage) = self.outages.lock().last_mut() {
             outage.server_away = Some(outage.began.elapsed());
         }
+    }
+
+    pub(crate) fn fault_begins(&self, name: &'static str, is_failure: bool) {
+        let outage = NodeOutage { name, is_failure, began: Instant::now(), silence: Duration::ZERO, whole: Duration::ZERO };
+        self.node_faults.lock().current = Some(outage);
+    }
+
+    /// The cluster is whole again.
+    pub(crate) fn fault_ends(&self) {
+        if let Some(current) = &mut self.node_faults.lock().current {
+            current.whole = current.began.elapsed();
+        }
+    }
+
+    pub(crate) fn gap_ends(&self) {
+        let mut node_faults = self.node_faults.lock();
+        node_faults.note();
+        let ended = node_faults.current.take();
+        node_faults.ended.extend(ended);
+    }
+
+    pub(crate) fn node_outages(&self) -> Vec<NodeOutage> {
+        self.node_faults.lock().ended.clone()
     }
 
     pub(crate) fn server_kills(&self) -> usize {

@@ -13,7 +13,10 @@ use crate::bank::{BankError, Call, perform};
 use crate::plan::{Event, Plan, PlannedFault, Target};
 use crate::records::{Cut, Outcome};
 use crate::tally::{Tally, add};
-use crate::{LATEST, Run};
+use crate::{LATEST, Run, Script};
+
+/// Between the operations of a worker on a cluster whose nodes fail: what is to be seen is how they end, not how many there are.
+const CLUSTER_PAUSE: Duration = Duration::from_millis(60);
 
 /// A database, and its way to the server.
 pub(crate) struct Line {
@@ -61,6 +64,9 @@ impl Worker {
             plan.server_faults.iter().for_each(|fault| run.strike(*fault));
             self.prepare(run, plan.event, &mut db);
             self.perform(run, op, &plan, &db);
+            if let Script::Cluster { failures: 1.., .. } = run.script {
+                thread::sleep(CLUSTER_PAUSE);
+            }
         }
     }
 
@@ -89,6 +95,7 @@ impl Worker {
                 });
                 add(&run.tally.refusals);
             }
+            (Event::MoveOn, Some(proxy)) if run.site.nodes().is_some_and(|nodes| nodes.move_on(proxy)) => add(&run.tally.moves),
             (Event::Fork, _) if !self.line.shared => {
                 // A server that is away just now cannot be forked from.
                 if let Ok(fork) = db.fork() {

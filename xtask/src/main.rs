@@ -73,9 +73,12 @@ struct Torture {
     /// Decides what goes wrong. Default: chosen at random, and printed.
     #[arg(long)]
     seed: Option<u64>,
-    /// Which server to torture.
-    #[arg(long, value_enum, default_value_t = Victim::Mariadb)]
-    server: Victim,
+    /// Which server or cluster to torture.
+    #[arg(long, value_enum, default_value_t = Target::Mariadb)]
+    server: Target,
+    /// On a cluster: how many times a node fails. 0: nothing goes wrong, writers compete for ten accounts.
+    #[arg(long)]
+    failures: Option<u32>,
     /// Whether COMMITs are recorded.
     #[arg(long, value_enum)]
     ledger: Option<Switch>,
@@ -134,6 +137,21 @@ struct Bench {
 enum Victim {
     Mariadb,
     Mysql,
+}
+
+/// A server or a cluster that is tortured.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Target {
+    Mariadb,
+    Mysql,
+    /// Three nodes, each of which is written to.
+    Galera,
+    /// The same behind HAProxy.
+    Haproxy,
+    /// Three members, one of which is the primary.
+    GroupReplication,
+    /// Three members, each of which is written to.
+    MultiPrimary,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

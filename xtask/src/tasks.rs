@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::command::{Result, cargo, cargo_tool, run};
 use crate::server::{self, GALERA_SCRIPTS, MARIADB_ROOT, MYSQL_ROOT, MySql};
-use crate::{Demo, Fuzz, FuzzParsers, Switch, Test, Tested, Torture, Victim};
+use crate::{Demo, Fuzz, FuzzParsers, Switch, Target, Test, Tested, Torture, Victim};
 
 /// Names the server that the tests are to start.
 const SERVER: &str = "DB_TESTKIT_SERVER";
@@ -119,9 +119,21 @@ fn over_tls(on: impl Fn(&mut Command)) -> Result<()> {
 }
 
 pub(crate) fn torture(torture: &Torture) -> Result<()> {
-    let mut command = cargo_with(torture.server)?;
-    command.args(["run", "--release", "--package", "torture", "--", "run"]);
+    let (mut command, kind) = match torture.server {
+        Target::Mariadb => (cargo_with(Victim::Mariadb)?, None),
+        Target::Mysql => (cargo_with(Victim::Mysql)?, None),
+        Target::Galera => (on_galera()?, Some("galera")),
+        Target::Haproxy => (on_galera()?, Some("haproxy")),
+        Target::GroupReplication => (cargo_with(Victim::Mysql)?, Some("group-replication")),
+        Target::MultiPrimary => (cargo_with(Victim::Mysql)?, Some("multi-primary")),
+    };
+    if torture.server == Target::Haproxy {
+        server::haproxy()?;
+    }
+    command.args(["run", "--release", "--package", "torture", "--", if kind.is_some() { "cluster" } else { "run" }]);
     let options = [
+        ("--kind", kind.map(String::from)),
+        ("--failures", torture.failures.map(|failures| failures.to_string())),
         ("--ops", torture.ops.map(|ops| ops.to_string())),
         ("--seed", torture.seed.map(|seed| seed.to_string())),
         ("--ledger", torture.ledger.map(on_or_off)),
@@ -173,6 +185,13 @@ fn cargo_with(server: Victim) -> Result<Command> {
         }
         Victim::Mysql => use_mysql(&mut command, &server::mysql()?),
     }
+    Ok(command)
+}
+
+fn on_galera() -> Result<Command> {
+    let scripts = server::galera()?;
+    let mut command = cargo_with(Victim::Mariadb)?;
+    command.envs(scripts.map(|scripts| (GALERA_SCRIPTS, scripts)));
     Ok(command)
 }
 
