@@ -4,13 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use db_core::mysql::Conn;
 use db_core::prelude::*;
 use db_core::{Error, Result};
 use db_testkit::{Action, Command, Fault, FaultProxy, Point};
-use tests::{Bank, bank, eventually};
+use tests::{Bank, bank, connection_of, eventually};
 
 /// A black hole is noticed after this long.
 const READ_TIMEOUT: Duration = Duration::from_millis(300);
@@ -336,4 +336,43 @@ fn a_request_that_arrives_after_its_connection_was_given_up_does_nothing_that_th
             }
         }
     });
+}
+
+/// A server that is alive and never replies to COMMIT, as a member of a group without majority. Returns the outcome and how long it took.
+fn endless_commit(bank: &Bank, ledger: bool, limit: Duration) -> (Result<u32>, Duration, u32) {
+    let (proxy, db) = bank.proxied(|builder| builder.commit_ledger(ledger).commit_timeout(limit));
+    let call = Call::new(3, format!("endless, ledger {ledger}"));
+    let endless =
+        proxy.inject(Fault::new(Point::AfterRequest, Action::BlackHole).matching("COMMIT").on_connection(connection_of(&proxy, &db)));
+    let began = Instant::now();
+    let result = persistent(&db, &call);
+    endless.assert_fired();
+    (result, began.elapsed(), call.runs.get())
+}
+
+#[test]
+fn a_commit_that_gets_no_reply_within_its_limit_is_lost() {
+    let bank = bank();
+    bank.db.install_ledger().unwrap();
+    let (unrecorded, took, _) = endless_commit(&bank, false, READ_TIMEOUT);
+    assert!(unrecorded.unwrap_err().is_commit_unknown());
+    assert!(took >= READ_TIMEOUT && took < 10 * READ_TIMEOUT, "{took:?}");
+    let (recorded, took, runs) = endless_commit(&bank, true, READ_TIMEOUT);
+    assert_eq!((recorded.unwrap(), runs), (1, 1));
+    assert!(took >= READ_TIMEOUT, "{took:?}");
+    assert_eq!(bank.balance(3), 102);
+}
+
+#[test]
+fn the_limit_of_commit_is_not_that_of_the_other_statements() {
+    let bank = bank();
+    let (_proxy, db) = bank.proxied(|builder| builder.commit_timeout(READ_TIMEOUT));
+    for _ in 0..2 {
+        let slept: Result<()> = db.transaction(|tx| {
+            tx.exec_drop("UPDATE account SET balance = balance + 1 WHERE id = 4", ())?;
+            tx.query_drop("DO SLEEP(0.6)")
+        });
+        slept.unwrap();
+    }
+    assert_eq!(bank.balance(4), 102);
 }

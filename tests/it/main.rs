@@ -4,6 +4,7 @@
 
 mod batch;
 mod bodies;
+mod cluster;
 mod commit_faults;
 mod connecting;
 mod doom;

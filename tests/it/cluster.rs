@@ -1,0 +1,315 @@
+//! The promises on clusters: Galera where the server under test is the machine's MariaDB, Group Replication where it is MySQL.
+//!
+//! Longer, and with random faults: `cargo xtask torture --server galera`, `haproxy`, `group-replication`, `multi-primary`.
+
+use std::env;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use db_core::mysql::prelude::Queryable as _;
+use db_core::prelude::*;
+use db_core::{DbBuilder, Error, Result};
+use db_testkit::{Action, Cluster, Fault, FaultProxy, Flavor, Node, Point, Topology};
+use tests::{deposit, within};
+
+/// Longer than a cluster takes to exclude a node.
+fn patient() -> RetryPolicy {
+    RetryPolicy::default().max_attempts(20).max_elapsed(Duration::from_secs(60))
+}
+
+/// Whether the server under test can form a cluster with this topology.
+fn can_form(topology: Topology) -> bool {
+    match (topology, Flavor::from_env().unwrap()) {
+        // Galera runs on the MariaDB of this machine only.
+        (Topology::Galera, Flavor::MariaDb) => env::var_os("DB_TESTKIT_MARIADB_ROOT").is_none(),
+        (Topology::GroupSinglePrimary | Topology::GroupMultiPrimary, Flavor::MySql) => true,
+        _ => false,
+    }
+}
+
+/// A cluster with the bank's tables and the ledger's.
+fn bank_on(topology: Topology) -> Option<Cluster> {
+    if !can_form(topology) {
+        return None;
+    }
+    let cluster = Cluster::builder(topology).arg("--innodb-lock-wait-timeout=5").start().unwrap();
+    let mut conn = cluster.node(cluster.wait_for_primary().unwrap()).connect().unwrap();
+    conn.query_drop("CREATE TABLE account (id INT PRIMARY KEY, balance INT NOT NULL) ENGINE=InnoDB").unwrap();
+    conn.query_drop("CREATE TABLE journal (n BIGINT AUTO_INCREMENT PRIMARY KEY, note VARCHAR(100) NOT NULL) ENGINE=InnoDB").unwrap();
+    let rows: Vec<String> = (1..=10).map(|id| format!("({id}, 100)")).collect();
+    conn.query_drop(format!("INSERT INTO account VALUES {}", rows.join(", "))).unwrap();
+    Db::connect(&cluster.url()).unwrap().install_ledger().unwrap();
+    cluster.settled().unwrap();
+    Some(cluster)
+}
+
+fn url(node: &Node) -> String {
+    format!("mysql://app@{}/test", node.address())
+}
+
+/// A database behind a proxy that leads to this node at first.
+fn behind_proxy(node: &Node, options: impl FnOnce(DbBuilder) -> DbBuilder) -> (FaultProxy, Db) {
+    let proxy = node.proxy().unwrap();
+    let builder = Db::builder(&proxy.url(&url(node)).unwrap()).retry(patient());
+    let db = options(builder).connect().unwrap();
+    (proxy, db)
+}
+
+/// The sum of the balances above what there was at first, and how many deposits the journal has: the same on every node.
+fn deposits(cluster: &Cluster) -> (i64, u64) {
+    cluster.settled().unwrap();
+    let found = cluster.nodes().iter().map(|node| {
+        let mut conn = node.connect().unwrap();
+        let sum: i64 = conn.query_first("SELECT CAST(SUM(balance) - 1000 AS SIGNED) FROM account").unwrap().unwrap();
+        (sum, conn.query_first("SELECT COUNT(*) FROM journal").unwrap().unwrap())
+    });
+    let found: Vec<(i64, u64)> = found.collect();
+    assert!(found.iter().all(|node| node == &found[0]), "the nodes differ: {found:?}");
+    found[0]
+}
+
+#[retry_on_disconnect]
+#[transactional]
+fn persistent(tx: &mut Transaction<'_>, id: u32) -> Result<()> {
+    deposit(tx, id, 1)
+}
+
+#[transactional]
+fn once(tx: &mut Transaction<'_>, id: u32) -> Result<()> {
+    deposit(tx, id, 1)
+}
+
+/// With a result that is dropped half read, and with a nested transaction.
+#[retry_on_disconnect]
+#[transactional]
+fn streamed(tx: &mut Transaction<'_>, id: u32) -> Result<()> {
+    let mut rows = tx.query_iter("SELECT id FROM account ORDER BY id")?;
+    rows.next().transpose()?;
+    drop(rows);
+    once(tx, id)
+}
+
+/// Writers that compete for ten accounts, on these nodes. Returns how many calls were reported Ok.
+fn hot_rows(nodes: &[&Node], ledger: bool, calls: u32) -> u32 {
+    let ok = AtomicU32::new(0);
+    thread::scope(|threads| {
+        for node in nodes {
+            threads.spawn(|| {
+                let db = Db::builder(&url(node)).retry(patient()).commit_ledger(ledger).connect().unwrap();
+                for call in 0..calls {
+                    let id = fastrand::u32(1..=10);
+                    let done = match call % 3 {
+                        0 => streamed(&db, id),
+                        1 => once(&db, id),
+                        _ => persistent(&db, id),
+                    };
+                    match done {
+                        Ok(()) => drop(ok.fetch_add(1, Ordering::Relaxed)),
+                        Err(error) => assert!(matches!(error.kind(), ErrorKind::Deadlock | ErrorKind::LockWaitTimeout), "{error:?}"),
+                    }
+                }
+            });
+        }
+    });
+    ok.into_inner()
+}
+
+fn every_ok_is_on_every_node(topology: Topology) {
+    let Some(cluster) = bank_on(topology) else { return };
+    let nodes: Vec<&Node> = cluster.nodes().iter().collect();
+    let writers = if topology == Topology::GroupSinglePrimary { vec![nodes[cluster.wait_for_primary().unwrap()]; 3] } else { nodes };
+    let mut ok = 0;
+    for ledger in [true, false] {
+        ok += hot_rows(&writers, ledger, 300);
+        assert_eq!(deposits(&cluster), (i64::from(ok), u64::from(ok)), "ledger {ledger}");
+    }
+}
+
+#[test]
+fn what_galera_reports_as_committed_is_on_every_node() {
+    every_ok_is_on_every_node(Topology::Galera);
+}
+
+#[test]
+fn what_a_group_reports_as_committed_is_on_every_member() {
+    every_ok_is_on_every_node(Topology::GroupSinglePrimary);
+    every_ok_is_on_every_node(Topology::GroupMultiPrimary);
+}
+
+/// A transaction that another node's commit aborts before it commits.
+fn aborted_at_commit(cluster: &Cluster, ledger: bool, stream: bool) -> Error {
+    let db = Db::builder(&url(cluster.node(0))).commit_ledger(ledger).connect().unwrap();
+    let aborted: Result<()> = db.transaction(|tx| {
+        if stream {
+            let mut rows = tx.query_iter("SELECT id FROM account ORDER BY id")?;
+            rows.next().transpose()?;
+        }
+        deposit(tx, 1, 1)?;
+        let mut other = cluster.node(1).connect().unwrap();
+        other.query_drop("UPDATE test.account SET balance = balance + 1000 WHERE id = 1").unwrap();
+        cluster.settled().unwrap();
+        Ok(())
+    });
+    let mut conn = cluster.node(1).connect().unwrap();
+    conn.query_drop("UPDATE test.account SET balance = balance - 1000 WHERE id = 1").unwrap();
+    aborted.unwrap_err()
+}
+
+#[test]
+fn a_transaction_that_galera_aborts_before_its_commit_is_a_deadlock_and_no_unknown_outcome() {
+    let Some(cluster) = bank_on(Topology::Galera) else { return };
+    for (ledger, stream) in [(false, false), (false, true), (true, false), (true, true)] {
+        let error = aborted_at_commit(&cluster, ledger, stream);
+        assert_eq!(error.kind(), ErrorKind::Deadlock, "ledger {ledger}, stream {stream}: {error:?}");
+        assert!(error.is_transient() && !error.is_commit_unknown(), "{error:?}");
+        assert_eq!(deposits(&cluster), (0, 0), "ledger {ledger}, stream {stream}");
+    }
+}
+
+#[test]
+fn a_galera_node_that_is_behind_is_read_again_until_it_has_caught_up() {
+    let Some(cluster) = bank_on(Topology::Galera) else { return };
+    for (number, point) in [(1, Point::AfterRequest), (2, Point::BeforeRequest)] {
+        let (proxy, db) = behind_proxy(cluster.node(0), |builder| builder.commit_ledger(true));
+        once(&db, 2).unwrap();
+        cluster.settled().unwrap();
+        // The other node applies nothing for a while, neither this client's last commit nor the one that is lost.
+        let mut blocked = cluster.node(1).connect().unwrap();
+        blocked.query_drop("FLUSH TABLES WITH READ LOCK").unwrap();
+        once(&db, 2).unwrap();
+        let lost = proxy.inject(Fault::new(point, Action::Rst).matching("+ 1) WHERE"));
+        proxy.set_upstream(cluster.node(1).address());
+        let released = thread::spawn(move || {
+            thread::sleep(Duration::from_secs(1));
+            blocked.query_drop("UNLOCK TABLES").unwrap();
+        });
+        persistent(&db, 2).unwrap();
+        lost.assert_fired();
+        released.join().unwrap();
+        assert_eq!(deposits(&cluster), (3 * number, 3 * u64::try_from(number).unwrap()), "{point:?}");
+    }
+}
+
+#[test]
+fn a_galera_node_without_quorum_is_unavailable_and_work_goes_on_on_another() {
+    let Some(cluster) = bank_on(Topology::Galera) else { return };
+    let direct = Db::builder(&url(cluster.node(0))).retry(RetryPolicy::default().max_attempts(1)).connect().unwrap();
+    let (proxy, db) = behind_proxy(cluster.node(0), |builder| builder.commit_ledger(true));
+    cluster.node(0).isolate().unwrap();
+
+    // It accepts logins, PING and SELECT 1.
+    for found in [direct.ping().unwrap_err(), direct.fork().map(drop).unwrap_err(), once(&direct, 1).unwrap_err()] {
+        assert_eq!(found.kind(), ErrorKind::Unavailable, "{found:?}");
+        assert!(found.is_transient(), "{found:?}");
+    }
+    // What passes by itself is waited for, in more attempts than three.
+    let turned = thread::scope(|threads| {
+        threads.spawn(|| {
+            thread::sleep(Duration::from_secs(1));
+            proxy.set_upstream(cluster.node(1).address());
+        });
+        persistent(&db, 1)
+    });
+    turned.unwrap();
+    cluster.node(0).rejoin().unwrap();
+    assert_eq!(deposits(&cluster), (1, 1));
+}
+
+#[test]
+fn a_node_that_is_killed_costs_time_and_loses_nothing() {
+    for topology in [Topology::Galera, Topology::GroupSinglePrimary] {
+        let Some(cluster) = bank_on(topology) else { continue };
+        let db = Db::builder(&cluster.url()).retry(patient()).commit_ledger(true).connect().unwrap();
+        let began = Instant::now();
+        let mut ok = 0;
+        while began.elapsed() < Duration::from_secs(2) {
+            persistent(&db, 3).unwrap();
+            ok += 1;
+        }
+        cluster.node(cluster.wait_for_primary().unwrap()).kill9().unwrap();
+        let killed = Instant::now();
+        for _ in 0..20 {
+            persistent(&db, 3).unwrap();
+            ok += 1;
+        }
+        println!("{topology}: 20 calls in {:.1} s after the kill", killed.elapsed().as_secs_f64());
+        cluster.rejoin_all().unwrap();
+        assert_eq!(deposits(&cluster), (ok, u64::try_from(ok).unwrap()), "{topology}");
+    }
+}
+
+#[test]
+fn a_transaction_that_is_too_large_for_galera_is_not_retried() {
+    let Some(cluster) = bank_on(Topology::Galera) else { return };
+    for node in cluster.nodes() {
+        node.connect().unwrap().query_drop("SET GLOBAL wsrep_max_ws_rows = 5").unwrap();
+    }
+    let db = Db::builder(&url(cluster.node(0))).retry(patient()).connect().unwrap();
+    let runs = AtomicU32::new(0);
+    let too_large = db.retry(&RetryPolicy::default(), |_| {
+        runs.fetch_add(1, Ordering::Relaxed);
+        db.transaction(|tx| (1..=10).try_for_each(|id| deposit(tx, id, 1)))
+    });
+    let error: Error = too_large.unwrap_err();
+    assert!(!error.is_transient() && error.kind() != ErrorKind::Unavailable, "{error:?}");
+    assert_eq!(runs.into_inner(), 1);
+    assert_eq!(deposits(&cluster), (0, 0));
+}
+
+#[test]
+fn a_commit_that_never_ends_is_a_lost_reply_after_the_commit_timeout() {
+    let Some(cluster) = bank_on(Topology::GroupSinglePrimary) else { return };
+    let primary = cluster.wait_for_primary().unwrap();
+    let node = cluster.node(primary);
+    let limit = Duration::from_secs(2);
+    let unrecorded = Db::builder(&url(node)).commit_timeout(limit).connect().unwrap();
+    let (proxy, recorded) = behind_proxy(node, |builder| builder.commit_ledger(true).commit_timeout(limit));
+    once(&recorded, 1).unwrap();
+    node.isolate().unwrap();
+
+    let began = Instant::now();
+    let error = within(Duration::from_secs(20), move || once(&unrecorded, 2)).unwrap_err();
+    assert!(error.is_commit_unknown(), "{error:?}");
+    assert!(began.elapsed() >= limit, "{:?}", began.elapsed());
+
+    // With the ledger, another member knows the outcome.
+    let turned = thread::scope(|threads| {
+        threads.spawn(|| {
+            thread::sleep(limit);
+            let other = cluster.wait_for_primary().unwrap();
+            proxy.set_upstream(cluster.node(other).address());
+        });
+        persistent(&recorded, 1)
+    });
+    turned.unwrap();
+    cluster.node(primary).rejoin().unwrap();
+    let mut conn = cluster.node(cluster.wait_for_primary().unwrap()).connect().unwrap();
+    let balance: Option<i64> = conn.query_first("SELECT balance FROM account WHERE id = 1").unwrap();
+    assert_eq!(balance, Some(102));
+    // The one of unknown outcome was committed by nobody, or by all.
+    deposits(&cluster);
+}
+
+#[transactional]
+fn fails(tx: &mut Transaction<'_>, id: u32) -> Result<()> {
+    deposit(tx, id, 1)?;
+    tx.query_drop("SELECT * FROM no_such_table")
+}
+
+#[test]
+fn in_a_group_of_several_primaries_a_nested_call_that_fails_lets_all_of_it_be_rolled_back() {
+    let Some(cluster) = bank_on(Topology::GroupMultiPrimary) else { return };
+    let (proxy, db) = behind_proxy(cluster.node(0), |builder| builder);
+    let swallowed: Result<()> = db.transaction(|tx| {
+        once(tx, 1)?;
+        fails(tx, 2).unwrap_err();
+        once(tx, 3)
+    });
+    let error = swallowed.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RollbackOnly, "{error:?}");
+    let savepoints = proxy.requests().into_iter().filter_map(|request| request.text).filter(|text| text.contains("SAVEPOINT"));
+    // A savepoint would clear an abort. The check of a new connection is outside a transaction.
+    assert_eq!(savepoints.filter(|text| !text.contains("db_core_check")).collect::<Vec<_>>(), Vec::<String>::new());
+    assert_eq!(deposits(&cluster), (0, 0));
+}
