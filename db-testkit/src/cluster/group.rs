@@ -30,6 +30,8 @@ const OPTIONS: &[&str] = &[
     "--persisted-globals-load=OFF",
     "--report-host=127.0.0.1",
     "--plugin-load-add=group_replication.so",
+    // A member that comes back, and is not in the group yet, must not accept writes: it could never join then. The primary turns this off.
+    "--super-read-only=ON",
     "--group-replication-start-on-boot=OFF",
     "--group-replication-bootstrap-group=OFF",
     "--group-replication-recovery-get-public-key=ON",
