@@ -208,7 +208,7 @@ impl Run {
         let goes_on = match self.script {
             Script::Demo { .. } => !self.ended.load(Ordering::Acquire),
             Script::Torture { ops, .. } => op < ops,
-            Script::Cluster { ops, .. } => op < ops || !self.quiet.load(Ordering::Acquire),
+            Script::Cluster { ops, .. } => !self.is_over() && (op < ops || !self.quiet.load(Ordering::Acquire)),
         };
         goes_on.then_some(op)
     }
@@ -226,6 +226,10 @@ impl Run {
             // A saboteur that does not receive has failed: that ends the run with its error.
             let _ = faults.send(fault);
         }
+    }
+
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
     }
 
     pub(crate) fn is_over(&self) -> bool {

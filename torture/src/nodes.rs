@@ -20,6 +20,10 @@ const AWAY: Duration = Duration::from_secs(5);
 /// Rows of the transaction that keeps the other nodes' appliers busy.
 const BULK_ROWS: u32 = 20_000;
 
+/// As on a single server, and longer than a fault of a node: a session whose client has vanished without a word, which a client behind a proxy
+/// cannot end, holds its locks until the server misses it.
+const OPTIONS: [&str; 3] = ["--wait-timeout=6", "--innodb-lock-wait-timeout=2", "--max-connections=600"];
+
 /// Which cluster, and how it is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
@@ -107,7 +111,7 @@ impl Nodes {
             Kind::GroupReplication => Topology::GroupSinglePrimary,
             Kind::MultiPrimary => Topology::GroupMultiPrimary,
         };
-        let cluster = Cluster::builder(topology).arg("--innodb-lock-wait-timeout=2").arg("--max-connections=600").start()?;
+        let cluster = OPTIONS.iter().fold(Cluster::builder(topology), |builder, option| builder.arg(option)).start()?;
         let balancer = match kind {
             Kind::Haproxy => Some(cluster.haproxy(HealthCheck::Agent, Balance::FirstAvailable)?),
             _ => None,
@@ -236,7 +240,8 @@ impl Nodes {
             match mended {
                 Ok(_) => return Ok(()),
                 Err(error) if Instant::now() > deadline => return Err(error),
-                Err(_) => {
+                Err(error) => {
+                    eprintln!("a node did not come back, and is started again: {error}");
                     for node in self.cluster.nodes().iter().filter(|node| !node.ready()) {
                         match node.kill9() {
                             Ok(()) | Err(Error::NotRunning) => {}

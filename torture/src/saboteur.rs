@@ -84,6 +84,10 @@ pub(crate) fn work_on_nodes(run: &Run) -> Result<(), SaboteurError> {
                 }
             }
             run.quiet.store(true, Ordering::Release);
+            if result.is_err() {
+                // The run has nothing left to show.
+                run.end();
+            }
             result
         }),
         _ => Ok(()),
