@@ -18,9 +18,6 @@ use crate::{Error, ErrorKind, Pool, Result, RetryPolicy, Scope, Stats};
 /// As the servers' own `long_query_time`.
 const SLOW_TRANSACTION: Duration = Duration::from_secs(10);
 
-/// As long as the failover of a cluster may take.
-const FAILOVER: Duration = Duration::from_secs(30);
-
 /// A database: one connection that heals itself, behind a lock.
 ///
 /// Clones share connection and lock: hand them to threads that are to take turns. [`fork`](Self::fork) gives a connection and a
@@ -253,8 +250,7 @@ impl DbBuilder {
         self
     }
 
-    /// The policy of `#[retry_on_disconnect]` where the attribute says nothing else. Default: [`RetryPolicy::default`], but
-    /// [`max_elapsed`](RetryPolicy::max_elapsed) is 30 seconds if the URL has several hosts: a failover takes longer than a restart.
+    /// The policy of `#[retry_on_disconnect]` where the attribute says nothing else. Default: [`RetryPolicy::default`].
     ///
     /// How long a COMMIT is resolved has [a limit of its own](Self::resolve_timeout).
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
@@ -394,11 +390,7 @@ impl DbBuilder {
         let parsed = Settings::parse(&self.url)?;
         let pool = self.pool.or(parsed.own.pool);
         let options = self.driver.into_iter().fold(OptsBuilder::from_opts(parsed.driver), |options, change| change(options));
-        let retry = self.retry.unwrap_or_else(|| match parsed.others.is_empty() {
-            true => RetryPolicy::default(),
-            false => RetryPolicy::default().max_elapsed(FAILOVER),
-        });
-        let mut settings = Settings::new(options.into(), retry, self.slow_transaction, self.ledger)?;
+        let mut settings = Settings::new(options.into(), self.retry.unwrap_or_default(), self.slow_transaction, self.ledger)?;
         settings.hosts = Arc::new(Hosts::new(&settings.options, &parsed.others, parsed.own.target, parsed.own.balance));
         settings.lock_timeout = self.lock_timeout.unwrap_or(settings.lock_timeout);
         settings.timeout = self.timeout;
@@ -431,11 +423,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn several_hosts_are_waited_for_longer_unless_the_policy_is_given() {
-        let policy = |builder: DbBuilder| builder.settings().map(|(settings, _)| settings.retry).expect("a valid URL");
-        let default = RetryPolicy::default();
-        assert_eq!(policy(Db::builder("mysql://a/d")), default);
-        assert_eq!(policy(Db::builder("mysql://a,b/d")), default.max_elapsed(Duration::from_secs(30)));
-        assert_eq!(policy(Db::builder("mysql://a,b/d").retry(default)), default);
+    fn several_hosts_and_clusters_are_waited_for_longer_unless_the_policy_says_how_long() {
+        let paced = |url: &str, policy: &RetryPolicy| {
+            let (settings, _) = Db::builder(url).settings().expect("a valid URL");
+            let at_first = settings.paced(policy);
+            settings.hosts.found_node(true);
+            [at_first, settings.paced(policy)]
+        };
+        let [default, ten, thirty] = [None, Some(10), Some(30)]
+            .map(|seconds| seconds.map(Duration::from_secs).into_iter().fold(RetryPolicy::default(), RetryPolicy::max_elapsed));
+        assert_eq!(paced("mysql://a/d", &default), [default, thirty]);
+        assert_eq!(paced("mysql://a,b/d", &default), [thirty; 2]);
+        assert_eq!(paced("mysql://a,b/d", &ten), [ten; 2]);
     }
 }

@@ -1,6 +1,6 @@
 //! The hosts that a database may be on: which of them is tried next.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mysql::{Opts, OptsBuilder};
@@ -34,6 +34,8 @@ pub(crate) struct Hosts {
     balance: Balance,
     /// The one that was connected to last.
     in_use: AtomicUsize,
+    /// It is a node of Galera or Group Replication.
+    is_node: AtomicBool,
     homes: PerProcess<Home>,
 }
 
@@ -70,12 +72,23 @@ impl Hosts {
             target: target.unwrap_or(default),
             balance: balance.unwrap_or(Balance::Disable),
             in_use: AtomicUsize::new(0),
+            is_node: AtomicBool::new(false),
             homes: PerProcess::default(),
         }
     }
 
     pub fn are_several(&self) -> bool {
         self.all.len() > 1
+    }
+
+    /// A server was connected to that is, or is not, a node of a cluster.
+    pub fn found_node(&self, is_node: bool) {
+        self.is_node.store(is_node, Ordering::Relaxed);
+    }
+
+    /// Another server may take over.
+    pub fn fail_over(&self) -> bool {
+        self.are_several() || self.is_node.load(Ordering::Relaxed)
     }
 
     pub fn must_be_writable(&self) -> bool {

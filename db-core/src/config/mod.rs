@@ -149,6 +149,11 @@ impl Settings {
         })
     }
 
+    /// A policy, with the default of `max_elapsed` for these servers.
+    pub(crate) fn paced(&self, policy: &RetryPolicy) -> RetryPolicy {
+        if self.hosts.fail_over() { policy.on_cluster() } else { *policy }
+    }
+
     /// The ledger's table is where the URL says, wherever a body may go with USE.
     pub fn ledger_database(options: &Opts) -> Result<String> {
         let database = options.get_db_name().filter(|name| !name.is_empty());

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use crate::retry::attempts::Attempt;
 use crate::{Error, ErrorKind};
 
+const MAX_ELAPSED: Duration = Duration::from_secs(10);
+const MAX_ELAPSED_ON_CLUSTER: Duration = Duration::from_secs(30);
+
 /// A predicate of [`RetryPolicy::when`].
 type When = fn(&Error) -> Option<bool>;
 
@@ -32,19 +35,20 @@ pub struct RetryPolicy {
     max_attempts: u32,
     base_delay: Duration,
     max_delay: Duration,
-    max_elapsed: Duration,
+    /// `None`: the default, which is another one on a cluster.
+    max_elapsed: Option<Duration>,
     when: Option<When>,
 }
 
 impl Default for RetryPolicy {
-    /// 3 attempts; delays from 10 to 200 milliseconds; 10 seconds in all.
+    /// 3 attempts; delays from 10 to 200 milliseconds; 10 seconds in all, or 30 on a cluster or with several hosts.
     fn default() -> Self {
         Self {
             max_attempts: 3,
             base_delay: Duration::from_millis(10),
             // Only a server that is away is asked often enough to meet it, and is then mostly found within a tenth of a second of its return.
             max_delay: Duration::from_millis(200),
-            max_elapsed: Duration::from_secs(10),
+            max_elapsed: None,
             when: None,
         }
     }
@@ -71,7 +75,7 @@ impl fmt::Debug for RetryPolicy {
         let Self { max_attempts, base_delay, max_delay, max_elapsed, when } = self;
         let mut debug = f.debug_struct("RetryPolicy");
         debug.field("max_attempts", max_attempts).field("base_delay", base_delay).field("max_delay", max_delay);
-        debug.field("max_elapsed", max_elapsed);
+        debug.field("max_elapsed", &max_elapsed.unwrap_or(MAX_ELAPSED));
         if when.is_some() {
             debug.field("when", &format_args!("fn"));
         }
@@ -102,13 +106,19 @@ impl RetryPolicy {
         self
     }
 
-    /// How long after the call began a new attempt, or a new try to reach the server, may still begin. Default 10 seconds.
+    /// How long after the call began a new attempt, or a new try to reach the server, may still begin. Default: 10 seconds, or 30 on a node of
+    /// Galera or Group Replication, which take up to 9 and up to 30 seconds to go on without a node that has failed.
     ///
     /// It does not interrupt an attempt that is running.
     #[must_use]
     pub fn max_elapsed(mut self, elapsed: Duration) -> Self {
-        self.max_elapsed = elapsed;
+        self.max_elapsed = Some(elapsed);
         self
+    }
+
+    /// On a node of a cluster, or with several hosts.
+    pub(crate) fn on_cluster(self) -> Self {
+        Self { max_elapsed: self.max_elapsed.or(Some(MAX_ELAPSED_ON_CLUSTER)), ..self }
     }
 
     /// A predicate that decides about single errors: `Some(true)` retries, `Some(false)` does not, `None` leaves the decision to the
@@ -134,15 +144,15 @@ impl RetryPolicy {
         self
     }
 
-    /// The number of attempts; the delays at first and at most; the time in all.
+    /// The number of attempts; the delays at first and at most; the time in all, unless it is the default.
     #[cfg(feature = "serde")]
-    pub(crate) fn parts(&self) -> (u32, [Duration; 3]) {
-        (self.max_attempts, [self.base_delay, self.max_delay, self.max_elapsed])
+    pub(crate) fn parts(&self) -> (u32, [Duration; 2], Option<Duration>) {
+        (self.max_attempts, [self.base_delay, self.max_delay], self.max_elapsed)
     }
 
     /// The time in all.
     pub(crate) fn longest(&self) -> Duration {
-        self.max_elapsed
+        self.max_elapsed.unwrap_or(MAX_ELAPSED)
     }
 
     pub(crate) fn attempt(&self, runs: u32, began: Instant) -> Attempt {
@@ -170,7 +180,7 @@ impl RetryPolicy {
         };
         let may_run = progress.runs < self.max_attempts;
         let may_wait = failure != Failure::Unreachable || self.max_attempts > 1;
-        if !may_run || !may_wait || progress.elapsed.saturating_add(delay) >= self.max_elapsed { Next::GiveUp } else { Next::After(delay) }
+        if !may_run || !may_wait || progress.elapsed.saturating_add(delay) >= self.longest() { Next::GiveUp } else { Next::After(delay) }
     }
 
     fn bound(&self, failures: u32) -> Duration {
@@ -287,6 +297,17 @@ mod tests {
         assert_ne!(next(policy, Failure::Unreachable, 1, 99, 0, 0.0), Next::GiveUp);
         assert_eq!(next(policy, Failure::Unreachable, 0, 9, 500, 0.0), Next::GiveUp);
         assert_eq!(next(policy.max_attempts(1), Failure::Unreachable, 0, 0, 0, 0.0), Next::GiveUp);
+    }
+
+    #[test]
+    fn a_cluster_is_waited_for_longer_unless_the_caller_said_how_long() {
+        let late = |policy: RetryPolicy, seconds| {
+            let progress = Progress { runs: 0, failures: 0, elapsed: Duration::from_secs(seconds) };
+            matches!(policy.after_failure(Failure::Unreachable, progress, 0.0), Next::GiveUp)
+        };
+        assert!(late(RetryPolicy::default(), 10) && !late(RetryPolicy::default(), 9));
+        assert!(late(RetryPolicy::default().on_cluster(), 30) && !late(RetryPolicy::default().on_cluster(), 29));
+        assert!(late(RetryPolicy::default().max_elapsed(MS(5_000)).on_cluster(), 5));
     }
 
     #[test]

@@ -189,7 +189,7 @@ where
         call.ended(result.as_ref().err(), None);
         return result;
     }
-    let mut pace = Pace::new(*policy);
+    let mut pace = Pace::new(database.settings.paced(policy));
     let mut runs = 0;
     let mut history = History::default();
     let mut reconnect = None;

@@ -292,6 +292,7 @@ impl Link {
             joined: String::new(),
         };
         link.set_up(None).map_err(refused)?;
+        settings.hosts.found_node(link.server.galera || link.server.group_replication);
         link.opened = Instant::now();
         link.creation = link.opened - began;
         Ok(link)

@@ -107,7 +107,7 @@ impl Recorder {
         // The limit is a time only. To give up leaves the caller not knowing, however few attempts the policy allows.
         let mut limit = self.settings.resolve_timeout;
         if deadline::current().is_some() {
-            limit = limit.min(self.settings.retry.longest());
+            limit = limit.min(self.settings.paced(&self.settings.retry).longest());
         }
         // What became of COMMIT is worth knowing also when the deadline has passed.
         let _lifted = deadline::lifted();
