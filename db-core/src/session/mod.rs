@@ -493,7 +493,7 @@ fn too_large(bytes: usize, limit: usize) -> Error {
 
 /// Refuses a statement, or does what has to be done before it is sent.
 fn admit(link: &mut Link, state: &mut State, kind: StatementKind, raw: bool) -> mysql::Result<()> {
-    if let Some(sentinel) = state.admit(kind, raw)? {
+    if let Some(sentinel) = state.admit(kind, raw, link.is_multi_primary())? {
         link.packet(&[sentinel]).map_err(|failed| failed.error)?;
         state.sentinel_set();
     }

@@ -6,7 +6,8 @@
 //! COMMIT, directly before it. If the server does not know it any more (1305), the request stops there.
 //!
 //! It is not set in advance. A savepoint between two statements of the body is visible to the body (`ROW_COUNT()`,
-//! `SHOW WARNINGS`), costs a round trip, and clears an abort on a group with several primaries.
+//! `SHOW WARNINGS`), and costs a round trip. On a group with several primaries it is: there a savepoint clears an abort, so that it must
+//! not come after anything that can be aborted.
 
 use crate::sql::kind::{Effect, StatementKind};
 
@@ -40,9 +41,10 @@ struct Sent {
 }
 
 impl Sentinel {
-    /// Whether it has to be set in front of a statement. `raw`: the driver's own result goes to the body.
-    pub(super) fn needed_by(&self, kind: StatementKind, raw: bool, first: bool) -> bool {
-        self.set_at.is_none() && (raw || kind.may_commit()) && !(first && commits_alone(kind, raw))
+    /// Whether it has to be set in front of a statement. `raw`: the driver's own result goes to the body. `early`: whether a later
+    /// statement needs it or not.
+    pub(super) fn needed_by(&self, kind: StatementKind, raw: bool, first: bool, early: bool) -> bool {
+        self.set_at.is_none() && (raw || early || kind.may_commit()) && !(first && commits_alone(kind, raw))
     }
 
     pub(super) fn was_set(&mut self, level: u32) {

@@ -172,14 +172,14 @@ impl State {
         self.savepoints = self.level;
     }
 
-    /// Whether a statement of this kind may be sent, and what has to be sent in front of it.
-    pub(super) fn admit(&self, kind: StatementKind, raw: bool) -> Result<Option<&'static str>> {
+    /// Whether a statement of this kind may be sent, and what has to be sent in front of it. `early`: the sentinel must not come later.
+    pub(super) fn admit(&self, kind: StatementKind, raw: bool, early: bool) -> Result<Option<&'static str>> {
         if self.read_only_calls > 0 && kind.effect != Effect::Reads {
             let message = "the nested call asked for a read-only transaction, and this statement may write; \
                            the outer transaction was not begun read-only, so that the server does not refuse it";
             return Err(Error::new(ErrorKind::Config, message));
         }
-        Ok(self.sentinel.needed_by(kind, raw, self.statements <= 1).then_some(sentinel::SET))
+        Ok(self.sentinel.needed_by(kind, raw, self.statements <= 1, early).then_some(sentinel::SET))
     }
 
     pub(super) fn sentinel_set(&mut self) {
