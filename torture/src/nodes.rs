@@ -14,8 +14,13 @@ use crate::Run;
 /// How often the nodes are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// How long a node stays away.
+/// How long a node stays away. A member that asks to join its group before its former self was expelled waits for minutes.
 const AWAY: Duration = Duration::from_secs(5);
+const AWAY_FROM_GROUP: Duration = Duration::from_secs(10);
+
+/// How long it may take until the cluster is whole again, and how long it may have no node that is ready.
+const MENDED_WITHIN: Duration = Duration::from_secs(300);
+const NONE_READY: Duration = Duration::from_secs(30);
 
 /// Rows of the transaction that keeps the other nodes' appliers busy.
 const BULK_ROWS: u32 = 20_000;
@@ -94,12 +99,12 @@ impl NodeFault {
             NodeFault::KillInUse => "kill -9 of the node in use",
             NodeFault::KillRandom => "kill -9 of a random node",
             NodeFault::Stop => "SIGTERM of the node in use",
-            NodeFault::Freeze => "SIGSTOP of the node in use, 5 s",
-            NodeFault::Isolate => "isolation of the node in use, 5 s",
-            NodeFault::LoseQuorum => "quorum loss: SIGSTOP of the two others, 5 s",
+            NodeFault::Freeze => "SIGSTOP of the node in use",
+            NodeFault::Isolate => "isolation of the node in use",
+            NodeFault::LoseQuorum => "quorum loss: SIGSTOP of the two others",
             NodeFault::SlowApplier => "a transaction of 20,000 rows",
             NodeFault::StoppedApplier => "a node that applies nothing, 1 s",
-            NodeFault::Maintenance => "maintenance of the node in use, 5 s",
+            NodeFault::Maintenance => "maintenance of the node in use",
         }
     }
 }
@@ -122,6 +127,13 @@ impl Nodes {
     /// Without a proxy.
     pub(crate) fn url(&self) -> String {
         self.balancer.as_ref().map_or_else(|| self.cluster.url(), Balancer::url)
+    }
+
+    fn away(&self) -> Duration {
+        match self.kind {
+            Kind::Galera | Kind::Haproxy => AWAY,
+            Kind::GroupReplication | Kind::MultiPrimary => AWAY_FROM_GROUP,
+        }
     }
 
     fn is_direct(&self) -> bool {
@@ -196,7 +208,7 @@ impl Nodes {
             NodeFault::Maintenance => self.set_maintenance(index, true)?,
         }
         if fault.is_failure() || fault == NodeFault::Maintenance {
-            thread::sleep(AWAY);
+            thread::sleep(self.away());
         }
         if fault == NodeFault::Maintenance {
             self.set_maintenance(index, false)?;
@@ -238,22 +250,43 @@ impl Nodes {
 
     /// A member that comes back while the group has no majority may fail and be started again.
     pub(crate) fn mend(&self) -> Result<(), Error> {
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + MENDED_WITHIN;
         loop {
-            let mended = self.cluster.rejoin_all().and_then(|()| self.cluster.wait_for_primary());
-            match mended {
+            match self.rejoin() {
                 Ok(_) => return Ok(()),
                 Err(error) if Instant::now() > deadline => return Err(error),
                 Err(error) => {
                     eprintln!("a node did not come back, and is started again: {error}");
-                    for node in self.cluster.nodes().iter().filter(|node| !node.ready()) {
-                        match node.kill9() {
-                            Ok(()) | Err(Error::NotRunning) => {}
-                            Err(error) => return Err(error),
-                        }
-                    }
+                    self.kill(|node| !node.ready())?;
                 }
             }
         }
+    }
+
+    /// Where every member has left its group, as on a machine that is too busy for its messages, there is none to join: all are killed,
+    /// so that they form one as after a power failure.
+    fn rejoin(&self) -> Result<usize, Error> {
+        thread::scope(|scope| {
+            let rejoined = scope.spawn(|| self.cluster.rejoin_all().and_then(|()| self.cluster.wait_for_primary()));
+            let mut last_ready = Instant::now();
+            while !rejoined.is_finished() {
+                thread::sleep(LOOK_EVERY);
+                if self.cluster.nodes().iter().any(Node::ready) {
+                    last_ready = Instant::now();
+                } else if last_ready.elapsed() > NONE_READY {
+                    eprintln!("no node is ready: all are started again");
+                    self.kill(|_| true)?;
+                    last_ready = Instant::now() + MENDED_WITHIN;
+                }
+            }
+            rejoined.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn kill(&self, which: impl Fn(&Node) -> bool) -> Result<(), Error> {
+        self.cluster.nodes().iter().filter(|node| which(node)).try_for_each(|node| match node.kill9() {
+            Err(Error::NotRunning) => Ok(()),
+            killed => killed,
+        })
     }
 }
