@@ -9,6 +9,7 @@
 //! | [`isolation`] | Which level, and which lock? |
 //! | [`locks`] | One connection for several threads, or several? |
 //! | [`ledger`] | What happens when the answer to COMMIT is lost? |
+//! | [`clusters`] | Clusters and failover: what holds on which topology? |
 //! | [`testing`] | How is all this tested? |
 //! | [`operating`] | What does a running program tell? |
 //! | [`moving`], [`python`] | What corresponds to what elsewhere? |
@@ -34,6 +35,9 @@ pub mod locks {}
 
 #[doc = include_str!("../docs/guide/ledger.md")]
 pub mod ledger {}
+
+#[doc = include_str!("../docs/guide/clusters.md")]
+pub mod clusters {}
 
 #[doc = include_str!("../docs/guide/testing.md")]
 pub mod testing {}
