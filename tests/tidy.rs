@@ -58,7 +58,10 @@ fn one_file_opens_connections_one_sleeps_one_is_unsafe() {
     assert_eq!(library_files_with("Conn::new("), ["session/connection/mod.rs"]);
     assert_eq!(library_files_with("thread::sleep"), ["retry/pace.rs"]);
     assert_eq!(library_files_with("unsafe {"), ["session/connection/socket.rs"]);
-    assert_eq!(library_files_with("conn_mut()"), ["session/batch.rs", "session/connection/mod.rs", "session/connection/prepared.rs", "session/mod.rs"]);
+    assert_eq!(
+        library_files_with("conn_mut()"),
+        ["session/batch.rs", "session/connection/mod.rs", "session/connection/prepared.rs", "session/mod.rs"]
+    );
 }
 
 #[test]
