@@ -64,11 +64,12 @@ pub use error::kind::ErrorKind;
 pub use error::{Error, Result};
 pub use mysql;
 pub use options::{Isolation, TxOptions};
-pub use pool::{Pool, PoolStatus};
+pub use pool::Pool;
 pub use retry::attempts::{Attempt, FailedAttempt};
 pub use retry::policy::RetryPolicy;
 pub use session::lock::{LockGuard, SharedLock};
 pub use session::rows::{ResultRows, Rows};
+pub use session::sessions::PoolStatus;
 pub use telemetry::stats::Stats;
 pub use transaction::{Scope, Transaction};
 

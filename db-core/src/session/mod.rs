@@ -3,11 +3,13 @@
 mod batch;
 mod commit;
 mod connection;
+mod held;
 mod ledger;
 pub(crate) mod lock;
 mod resend;
 pub(crate) mod rows;
 mod sentinel;
+pub(crate) mod sessions;
 pub(crate) mod shared;
 mod state;
 mod watch;

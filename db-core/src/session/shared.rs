@@ -9,11 +9,11 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::config::Settings;
 use crate::config::pool::Limits;
-use crate::pool::PoolStatus;
-use crate::pool::sessions::{Handle, Lease, Sessions};
 use crate::retry::deadline;
 use crate::session::Session;
 use crate::session::lock::{LockGuard, SharedLock};
+use crate::session::sessions::PoolStatus;
+use crate::session::sessions::{Handle, Lease, Sessions};
 use crate::telemetry::event::event;
 use crate::telemetry::stats::Counters;
 use crate::{Error, ErrorKind, Result};

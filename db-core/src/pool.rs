@@ -1,8 +1,5 @@
 //! `Pool`: several sessions that many threads share.
 
-mod held;
-pub(crate) mod sessions;
-
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -11,7 +8,7 @@ use crate::config::Settings;
 use crate::config::pool::Limits;
 use crate::session::shared::Database;
 use crate::transaction::retry_loop;
-use crate::{Db, Result, Scope, Stats};
+use crate::{Db, PoolStatus, Result, Scope, Stats};
 
 /// A pool of connections that reconnect automatically.
 ///
@@ -61,21 +58,6 @@ use crate::{Db, Result, Scope, Stats};
 /// ```
 #[derive(Clone)]
 pub struct Pool(Arc<Scope<'static>>);
-
-/// The connections of a [`Pool`] at one moment. Made by [`Pool::status`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolStatus {
-    /// The most connections that may be open: [`max_connections`](crate::DbBuilder::max_connections).
-    pub max: u32,
-    /// Connections that are idle or in use.
-    pub open: u32,
-    /// Connections that no call uses.
-    pub idle: u32,
-    /// Connections that a call uses, or is about to open.
-    pub in_use: u32,
-    /// Calls that wait for a connection.
-    pub waiting: u32,
-}
 
 impl Pool {
     /// Connects with the defaults of [`builder`](Db::builder).

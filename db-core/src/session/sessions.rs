@@ -13,10 +13,9 @@ use parking_lot::{Condvar, Mutex};
 use crate::config::Settings;
 use crate::config::pool::Limits;
 use crate::per_process::PerProcess;
-use crate::pool::PoolStatus;
-use crate::pool::held::{self, Held, Holding};
 use crate::retry::deadline;
 use crate::session::Session;
+use crate::session::held::{self, Held, Holding};
 use crate::telemetry::event::{event, function};
 use crate::telemetry::metrics::PoolMeters;
 use crate::telemetry::stats::Counters;
@@ -33,6 +32,21 @@ const FRESH: Duration = Duration::from_millis(50);
 
 /// The holders that an error names.
 const NAMED: usize = 3;
+
+/// The connections of a [`Pool`](crate::Pool) at one moment. Made by [`Pool::status`](crate::Pool::status).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// The most connections that may be open: [`max_connections`](crate::DbBuilder::max_connections).
+    pub max: u32,
+    /// Connections that are idle or in use.
+    pub open: u32,
+    /// Connections that no call uses.
+    pub idle: u32,
+    /// Connections that a call uses, or is about to open.
+    pub in_use: u32,
+    /// Calls that wait for a connection.
+    pub waiting: u32,
+}
 
 pub(crate) struct Sessions {
     settings: Arc<Settings>,
