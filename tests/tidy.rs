@@ -105,6 +105,30 @@ fn what_is_decided_knows_no_connection_and_no_clock() {
     }
 }
 
+/// The folders and files of the library from the ground up. Each imports what stands on a lower floor.
+const FLOORS: [&[&str]; 6] =
+    [&["error", "sql", "options", "per_process"], &["retry", "config"], &["telemetry"], &["session"], &["transaction"], &["db", "pool"]];
+
+#[test]
+fn what_is_imported_stands_on_a_lower_floor() {
+    let floor = |place: &str| FLOORS.iter().position(|floor| floor.contains(&place));
+    let mut seen = 0;
+    for (name, source) in sources("db-core/src") {
+        let place = name.trim_start_matches("db-core/src/").split('/').next().unwrap().trim_end_matches(".rs");
+        let Some(own) = floor(place) else { continue };
+        for import in source.split("#[cfg(test)]").next().unwrap().lines().filter_map(|line| line.trim_start().strip_prefix("use crate::"))
+        {
+            let used = import.split("::").next().unwrap();
+            let Some(other) = floor(used) else { continue };
+            seen += 1;
+            // An error names the attempt it was made in. That file knows of the kinds of errors only.
+            let is_attempt = place == "error" && import.starts_with("retry::attempts::");
+            assert!(other < own || used == place || is_attempt, "{name} imports {import}");
+        }
+    }
+    assert!(seen > 100, "only {seen} imports were seen");
+}
+
 #[test]
 fn the_kit_and_the_library_do_not_know_each_other() {
     assert!(sources("db-testkit").iter().all(|(_, source)| !source.contains("db_core")));
