@@ -837,3 +837,35 @@ fn a_heard_call_does_what_an_unheard_one_does() {
     assert_eq!(heard, unheard);
     eventually("all is done", || bank.balance(1) == 103);
 }
+
+/// Panics at the event of this name.
+struct PanicsAt(&'static str);
+
+impl<S: Subscriber> Layer<S> for PanicsAt {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        assert_ne!(event.metadata().name(), self.0, "the listener's");
+    }
+}
+
+#[test]
+fn a_listener_that_panics_after_a_commit_does_not_have_it_done_twice() {
+    let bank = bank();
+    let db = Db::builder(&bank.server.url()).retry(quick()).slow_transaction(Duration::ZERO).connect().unwrap();
+    let (mut runs, ran) = (0, std::rc::Rc::new(std::cell::Cell::new(0)));
+    let result: Result<()> = with_default(tracing_subscriber::registry().with(PanicsAt("db_core.slow_transaction")), || {
+        db.retry(&quick(), |_| {
+            runs += 1;
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                db.transaction(|tx| {
+                    let ran = std::rc::Rc::clone(&ran);
+                    tx.after_commit(move || ran.set(ran.get() + 1));
+                    deposit(tx, 1, 1)
+                })
+            }));
+            assert!(outcome.is_err(), "the listener was not asked");
+            Err(Error::retry("a panic"))
+        })
+    });
+    assert!(result.is_err());
+    assert_eq!((runs, ran.get(), bank.balance(1)), (1, 1, 101));
+}

@@ -110,3 +110,21 @@ pub(super) fn run_while_panicking(hooks: Vec<Hook>) {
         drop(catch_unwind(AssertUnwindSafe(hook)));
     }
 }
+
+/// Hooks that run when this is dropped, by a panic, unless they were taken before.
+#[derive(Default)]
+pub(super) struct Kept(pub(super) Vec<Hook>);
+
+impl Kept {
+    pub(super) fn take(&mut self) -> Vec<Hook> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if !self.0.is_empty() {
+            run_while_panicking(self.take());
+        }
+    }
+}

@@ -11,7 +11,7 @@ use crate::session::{Ended, Ending};
 use crate::telemetry::event::event;
 use crate::telemetry::outcome::{Cause, End};
 use crate::telemetry::span::Watch;
-use crate::transaction::hooks::{self, Hook};
+use crate::transaction::hooks::{self, Hook, Kept};
 use crate::{Error, ErrorKind, Result};
 
 /// What the transactions of an attempt have told of it.
@@ -120,22 +120,6 @@ fn run_hooks(hooks: Vec<Hook>) {
     hooks::run(hooks);
 }
 
-/// The hooks of the attempt before, which may turn out to have been the last. A panic of the caller's own code makes it so.
-#[derive(Default)]
-struct Kept(Vec<Hook>);
-
-impl Kept {
-    fn take(&mut self) -> Vec<Hook> {
-        std::mem::take(&mut self.0)
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        hooks::run_while_panicking(self.take());
-    }
-}
-
 /// What is run again and again.
 pub(super) struct Call<'w, F, I> {
     /// One attempt.
@@ -193,6 +177,7 @@ where
     let mut runs = 0;
     let mut history = History::default();
     let mut reconnect = None;
+    // Of the attempt before, which may turn out to have been the last. A panic of the caller's own code makes it so.
     let mut kept = Kept::default();
     loop {
         let waits_for = reconnect.take();

@@ -1,6 +1,6 @@
 //! How a transaction, or a nested call, runs: begin, body, end.
 
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
 
 use crate::retry::attempts;
@@ -9,7 +9,7 @@ use crate::session::{Ended, Ending, Nested, Session, Wish};
 use crate::telemetry::event::event;
 use crate::telemetry::outcome::{Cause, End};
 use crate::telemetry::span::Watch;
-use crate::transaction::hooks::{self, On, Waiting};
+use crate::transaction::hooks::{self, Kept, On, Waiting};
 use crate::transaction::retry_loop;
 use crate::{Error, Result, TxOptions};
 
@@ -70,31 +70,37 @@ pub(super) fn outermost<T, E: From<Error>>(
     entered.is_held_for(watch.body(), began);
     let session = &mut *entered.session;
     // From here on a panic of the caller's code closes the connection, unless the transaction comes to its end.
-    let done = body(session, waiting);
+    let mut done = body(session, waiting);
     if let Ok(Err(error)) = &done.outcome {
-        session.learn_from_body(|| inspect(error).filter(|fault| fault.origin().is_none()));
+        // The error's own code may panic, which is then the body's end.
+        let learned =
+            catch_unwind(AssertUnwindSafe(|| session.learn_from_body(|| inspect(error).filter(|fault| fault.origin().is_none()))));
+        if let Err(panic) = learned {
+            done.outcome = Err(panic);
+        }
     }
     let wish = if done.is_to_be_committed() { Wish::Commit } else { Wish::Rollback };
     let ended = session.finish(wish);
     open.end(ended.spent);
     // Hooks run outside of the lock, and so does whoever listens.
     drop(entered);
+    let hooks = waiting.take(ended.runs());
+    // A panic of whoever listens comes too late to change what has become of the transaction.
+    let mut hooks = Kept(retry_loop::saw_end(database, &ended, hooks, done.outcome.is_err()));
     let heard = watch.heard();
     watch.faulted(ended.faulted);
     watch.attempted(began, ended.connection, end_of(&ended, &done, |error| if heard { inspect(error) } else { None }));
     tell_aborted(&ended);
-    let hooks = waiting.take(ended.runs());
-    let hooks = retry_loop::saw_end(database, &ended, hooks, done.outcome.is_err());
     match done.outcome {
         Ok(result) => {
-            hooks::run(hooks);
+            hooks::run(hooks.take());
             match ended.error {
                 Some(error) if result.is_ok() => Err(error.at(database.id()).into()),
                 _ => result,
             }
         }
         Err(panic) => {
-            hooks::run_while_panicking(hooks);
+            drop(hooks);
             resume_unwind(panic)
         }
     }
