@@ -324,7 +324,10 @@ impl Session {
             None => Err(closed().into()),
         };
         let error = match result {
-            Ok(result) => return Ok((result, state)),
+            Ok(result) => {
+                state.answered();
+                return Ok((result, state));
+            }
             Err(error) => error,
         };
         if !first
@@ -349,7 +352,10 @@ impl Session {
             attempt(fresh.insert(opened), state, raw, &mut run)
         });
         match again {
-            Ok(result) => Ok((result, state)),
+            Ok(result) => {
+                state.answered();
+                Ok((result, state))
+            }
             Err(error) => Err(state.met(error)),
         }
     }

@@ -209,12 +209,18 @@ impl State {
         self.session_changed |= kind.session;
     }
 
-    /// Keeps what an error says about the transaction. One that is met once something may have been committed does not invite its
-    /// reader to try again.
-    pub(super) fn met(&mut self, mut error: mysql::Error) -> mysql::Error {
+    /// A statement was answered, well or not. An error that is met once something may have been committed does not invite its reader to
+    /// try again, also not one of another database.
+    pub(super) fn answered(&self) {
         if self.may_have_committed() {
             attempts::mark_errors_spent();
         }
+    }
+
+    /// Keeps what an error says about the transaction.
+    pub(crate) fn met(&mut self, mut error: mysql::Error) -> mysql::Error {
+        self.refused(&error);
+        self.answered();
         if self.is_of_infile_handler(&error) {
             // The server waits for the rest of the file.
             let cause = Error::of_infile_handler(&error);
@@ -231,6 +237,17 @@ impl State {
         error
     }
 
+    /// Of a statement that may commit nothing is left if the server has refused it as a whole.
+    fn refused(&mut self, error: &mysql::Error) {
+        let Current { kind, spent_before } = self.current;
+        if kind.is_some_and(|kind| kind.may_commit() && !kind.contains)
+            && Error::carried_by(error).is_none()
+            && classify::statement(error).refused
+        {
+            self.sentinel.refused(spent_before);
+        }
+    }
+
     fn note(&mut self, error: &mysql::Error) {
         if let Some(own) = Error::carried_by(error) {
             // A statement that was refused before it was sent; the cause of the abort once more; or no connection.
@@ -240,10 +257,7 @@ impl State {
             return;
         }
         let verdict = classify::statement(error);
-        let Current { kind, spent_before } = self.current;
-        if verdict.refused && kind.is_some_and(|kind| kind.effect == Effect::Commits) {
-            self.sentinel.refused(spent_before);
-        }
+        let kind = self.current.kind;
         let cause = || Error::classified(error, verdict.kind, verdict.transient);
         match verdict.after {
             After::Intact => self.last_error = Some(cause()),

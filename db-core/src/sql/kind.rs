@@ -28,6 +28,8 @@ pub(crate) struct StatementKind {
     pub local_infile: bool,
     /// It may have a RETURNING clause.
     pub returning: bool,
+    /// It may contain other statements: an error may be that of one of them, after others were executed.
+    pub contains: bool,
 }
 
 /// What a statement may do to the transaction it runs in. Each may do what those before it may.
@@ -44,6 +46,11 @@ pub(crate) enum Effect {
 }
 
 impl StatementKind {
+    /// The effect, and nothing else.
+    const fn having(effect: Effect) -> Self {
+        Self { effect, session: false, nowait: false, local_infile: false, returning: false, contains: false }
+    }
+
     /// Whether the transaction may end with it, though it does not fail.
     pub fn may_commit(self) -> bool {
         self.effect >= Effect::Commits
@@ -56,6 +63,7 @@ impl StatementKind {
             nowait: self.nowait & other.nowait,
             local_infile: self.local_infile | other.local_infile,
             returning: self.returning | other.returning,
+            contains: self.contains | other.contains,
         }
     }
 }
@@ -118,7 +126,7 @@ macro_rules! words {
 }
 
 words! {
-    AGAINST ALTER ANALYZE BEGIN CACHE CHECK CHECKSUM COMMIT CREATE DATA DATABASE DEFAULT DELETE DESC DESCRIBE DO DROP EXPLAIN FLUSH FOR
+    AGAINST ALTER ANALYZE BEGIN CACHE CALL CHECK CHECKSUM COMMIT CREATE DATA DATABASE DEFAULT DELETE DESC DESCRIBE DO DROP EXECUTE EXPLAIN FLUSH FOR
     FORMAT GRANT HANDLER IMPORT INSERT INSTALL INTO LOAD LOCAL LOCK LOCKED MODE NEXT NEXTVAL NOWAIT OPTIMIZE OR PASSWORD PREPARE
     RENAME REPAIR REPLACE RESET RESOURCE REVOKE ROLE SCHEMA SELECT SET SHARE SHOW SKIP START TABLE TRUNCATE UNLOCK UPDATE USE VALUE
     VALUES WAIT WITH WORK XML
@@ -129,7 +137,7 @@ const CLOSE: u64 = 1;
 
 impl<'s> Reader<'s> {
     fn read(sql: &'s str, quotes: Quotes) -> Reading {
-        let kind = StatementKind { effect: Effect::Reads, session: false, nowait: false, local_infile: false, returning: false };
+        let kind = StatementKind::having(Effect::Reads);
         let mut reader = Self { lexer: Lexer::new(sql.as_bytes(), quotes), kind, before: 0, locks: false, loads: false };
         let understood = reader.statement().is_some();
         let Self { lexer, mut kind, .. } = reader;
@@ -138,6 +146,7 @@ impl<'s> Reader<'s> {
             kind.session = true;
             kind.nowait = false;
             kind.local_infile |= mentions_infile(sql.as_bytes());
+            kind.contains = !is_one_statement(Lexer::new(sql.as_bytes(), quotes));
         }
         Reading { kind, ambiguous: lexer.ambiguous, refused: lexer.unterminated && !lexer.several }
     }
@@ -169,7 +178,9 @@ impl<'s> Reader<'s> {
             ALTER | TRUNCATE | RENAME | GRANT | REVOKE | START | COMMIT | OPTIMIZE | REPAIR | CHECK | CHECKSUM | CACHE | RESET
             | INSTALL | IMPORT => self.commits(Place::Names),
             _ if first.is("UNINSTALL") => self.commits(Place::Names),
-            // On purpose not above: ROLLBACK, SAVEPOINT, XA, CALL, PREPARE, EXECUTE, KILL.
+            // Releasing one, and going back to it, ends those that were set later.
+            _ if first.is("SAVEPOINT") => self.writes(Place::Names),
+            // On purpose not above: ROLLBACK, RELEASE, XA, CALL, PREPARE, EXECUTE, KILL.
             _ => None,
         }
     }
@@ -441,6 +452,31 @@ impl<'s> Reader<'s> {
     /// A sequence of MariaDB's is changed, and its last value is the session's.
     fn sequence(&mut self) {
         self.called(Call::Unknown);
+    }
+}
+
+/// Whether a text that is not understood is a single statement that the server executes as a whole, or refuses as a whole.
+fn is_one_statement(mut lexer: Lexer<'_>) -> bool {
+    let first = loop {
+        match lexer.token() {
+            Some(Token::Open) => {}
+            Some(Token::Word(word)) => break word,
+            _ => return false,
+        }
+    };
+    // SET STATEMENT … FOR, and BEGIN NOT ATOMIC. MariaDB's IF, LOOP and so on have semicolons.
+    if matches!(first.key, CALL | EXECUTE | BEGIN | SET) {
+        return false;
+    }
+    let mut ended = false;
+    loop {
+        match lexer.token() {
+            Some(Token::End) => return true,
+            Some(Token::Semicolon) => ended = true,
+            Some(Token::Executable) | None => return false,
+            Some(_) if ended => return false,
+            Some(_) => {}
+        }
     }
 }
 

@@ -77,7 +77,7 @@ fn of_trimmed(text: &[u8]) -> Option<StatementKind> {
         };
         at += 1;
     }
-    Some(StatementKind { effect, session: false, nowait: false, local_infile: false, returning: false })
+    Some(StatementKind::having(effect))
 }
 
 /// Whether this ends with the name of a function that changes nothing, or a keyword.

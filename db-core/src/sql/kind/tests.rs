@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use super::Effect::*;
 use super::{Effect, StatementKind, functions, of, of_any, plain};
 
-/// The effect of each text, `s` where it may change the session, and other flags by their first letters.
+/// The effect of each text, `s` where it may change the session, `c` where it may contain other statements, and other flags by their first
+/// letters.
 #[rustfmt::skip]
 const TABLE: &[(Effect, &str, &str)] = &[
     (Reads, "", "SELECT 1"),
@@ -93,6 +94,7 @@ const TABLE: &[(Effect, &str, &str)] = &[
     (Writes, "s", "CREATE TEMPORARY TABLE tmp AS SELECT 1 AS a"),
     (Writes, "s", "DROP TEMPORARY TABLE IF EXISTS tmp"),
     (Writes, "s", "HANDLER t OPEN"),
+    (Writes, "", "SAVEPOINT s"),
     (Writes, "s", "SELECT 1 /*!50000 , 2 */"),
     (Writes, "s", "SELECT 1 /*!99999 , 2 */"),
 
@@ -135,22 +137,21 @@ const TABLE: &[(Effect, &str, &str)] = &[
     (Commits, "s", "FLUSH TABLES WITH READ LOCK"),
     (Commits, "", "GRANT SELECT ON test.* TO CURRENT_USER()"),
 
-    (Compound, "s", "SELECT 1; COMMIT"),
-    (Compound, "s", "SELECT 1;COMMIT"),
-    (Compound, "s", "SELECT ';-- ', 1; COMMIT"),
-    (Compound, "s", "SELECT 1; SELECT 2"),
+    (Compound, "cs", "SELECT 1; COMMIT"),
+    (Compound, "cs", "SELECT 1;COMMIT"),
+    (Compound, "cs", "SELECT ';-- ', 1; COMMIT"),
+    (Compound, "cs", "SELECT 1; SELECT 2"),
     (Compound, "s", "ROLLBACK"),
     (Compound, "s", "ROLLBACK TO SAVEPOINT s"),
-    (Compound, "s", "SAVEPOINT s"),
     (Compound, "s", "RELEASE SAVEPOINT s"),
     (Compound, "s", "XA START 'x'"),
-    (Compound, "s", "CALL committing()"),
-    (Compound, "s", "CALL setting()"),
+    (Compound, "cs", "CALL committing()"),
+    (Compound, "cs", "CALL setting()"),
     (Compound, "s", "PREPARE s FROM 'COMMIT'"),
-    (Compound, "s", "EXECUTE s"),
-    (Compound, "s", "/*! COMMIT */"),
-    (Compound, "s", "/*!50000 COMMIT */"),
-    (Compound, "s", r"SELECT '\'; COMMIT; -- '"),
+    (Compound, "cs", "EXECUTE s"),
+    (Compound, "cs", "/*! COMMIT */"),
+    (Compound, "cs", "/*!50000 COMMIT */"),
+    (Compound, "cs", r"SELECT '\'; COMMIT; -- '"),
     (Compound, "s", "KILL QUERY 1"),
 ];
 
@@ -190,40 +191,41 @@ const ONE_SERVER: &[(Effect, &str, &str)] = &[
     (Commits, "", "RESET REPLICA"),
     (Commits, "s", "SET DEFAULT ROLE ALL TO me"),
     (Commits, "s", "SET \"autocommit\" = 1"),
-    (Compound, "s", "BEGIN NOT ATOMIC COMMIT; END"),
-    (Compound, "s", "BEGIN NOT ATOMIC COMMIT END"),
-    (Compound, "s", "SET STATEMENT max_statement_time = 1 FOR COMMIT"),
-    (Compound, "s", "SET /*! autocommit = 1, */ @x = 1"),
-    (Compound, "s", "EXECUTE IMMEDIATE 'COMMIT'"),
-    (Compound, "s", "SELECT 1 /*M! ; COMMIT */"),
-    (Compound, "s", "SELECT 1 /*! '*/' */"),
-    (Compound, "s", "/*!99999 SELECT */ COMMIT"),
-    (Compound, "ls", "SELECT 1; LOAD DATA LOCAL INFILE 'f' INTO TABLE t"),
-    (Compound, "s", ""),
-    (Compound, "s", " ; "),
-    (Compound, "s", "-- nothing"),
-    (Compound, "s", "/* never closed"),
-    (Compound, "s", "SELECT 'never closed"),
+    (Compound, "cs", "BEGIN NOT ATOMIC COMMIT; END"),
+    (Compound, "cs", "BEGIN NOT ATOMIC COMMIT END"),
+    (Compound, "cs", "SET STATEMENT max_statement_time = 1 FOR COMMIT"),
+    (Compound, "cs", "SET /*! autocommit = 1, */ @x = 1"),
+    (Compound, "cs", "EXECUTE IMMEDIATE 'COMMIT'"),
+    (Compound, "cs", "SELECT 1 /*M! ; COMMIT */"),
+    (Compound, "cs", "SELECT 1 /*! '*/' */"),
+    (Compound, "cs", "/*!99999 SELECT */ COMMIT"),
+    (Compound, "cls", "SELECT 1; LOAD DATA LOCAL INFILE 'f' INTO TABLE t"),
+    (Compound, "cs", ""),
+    (Compound, "cs", " ; "),
+    (Compound, "cs", "-- nothing"),
+    (Compound, "cs", "/* never closed"),
+    (Compound, "cs", "SELECT 'never closed"),
     (Compound, "s", "SELECTED"),
     (Compound, "s", "SELECT_1"),
     (Compound, "s", "SELECTé"),
-    (Compound, "s", "--SELECT 1"),
+    (Compound, "cs", "--SELECT 1"),
     (Compound, "s", "-- SELECT 1\nROLLBACK"),
     (Compound, "s", "# SELECT 1\nROLLBACK"),
-    (Compound, "s", "-- SELECT \0 1\nSELECT 2"),
-    (Compound, "s", "SELECT $$ ; COMMIT $$"),
-    (Compound, "s", "SELECT 1) ; (SELECT 2"),
+    (Compound, "cs", "-- SELECT \0 1\nSELECT 2"),
+    (Compound, "cs", "SELECT $$ ; COMMIT $$"),
+    (Compound, "cs", "SELECT 1) ; (SELECT 2"),
     (Compound, "s", "/* SELECT */ ROLLBACK"),
-    (Compound, "s", "SELECT ';/*', 1; COMMIT */"),
-    (Compound, "s", "SELECT \"\\\"; COMMIT; -- \""),
+    (Compound, "cs", "SELECT ';/*', 1; COMMIT */"),
+    (Compound, "cs", "SELECT \"\\\"; COMMIT; -- \""),
     (Compound, "s", "DROP PREPARE s"),
     (Compound, "s", "DEALLOCATE PREPARE s"),
-    (Compound, "s", "SET"),
+    (Compound, "cs", "SET"),
     (Compound, "s", "SHUTDOWN"),
+    (Compound, "s", "nonsense;;"),
 ];
 
 fn flags(kind: StatementKind) -> String {
-    [(kind.local_infile, 'l'), (kind.nowait, 'n'), (kind.returning, 'r'), (kind.session, 's')]
+    [(kind.contains, 'c'), (kind.local_infile, 'l'), (kind.nowait, 'n'), (kind.returning, 'r'), (kind.session, 's')]
         .into_iter()
         .filter_map(|(set, flag)| set.then_some(flag))
         .collect()
