@@ -135,6 +135,11 @@ pub(crate) fn is_overflow(error: &Error) -> bool {
     matches!(error, Error::MySqlError(error) if error.code == 1690)
 }
 
+/// Whether the server refused to write because the transaction was begun read-only.
+pub(crate) fn is_read_only_transaction(error: &Error) -> bool {
+    matches!(error, Error::MySqlError(error) if error.code == 1792)
+}
+
 /// The kernel refused the first byte of a request that fits into one write: nothing was sent.
 pub(crate) fn was_not_sent(error: &Error) -> bool {
     const EPIPE: i32 = 32;

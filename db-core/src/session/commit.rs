@@ -181,6 +181,10 @@ impl Session {
             Err(failed) => failed,
         };
         let commit = len - 1;
+        if target.is_some() && failed.executed == commit - 1 - usize::from(vouched) && classify::is_read_only_transaction(&failed.error) {
+            // The body has made it so. By the server's word nothing can have been written: there is nothing to record, or to commit.
+            return self.roll_back_as_wished();
+        }
         if vouched && failed.is_missing_savepoint(commit - 1) {
             let cause = self.state.ended_unseen();
             return Err(cause.and_rollback(self.roll_back()));
