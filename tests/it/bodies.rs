@@ -792,3 +792,157 @@ fn a_retry_around_a_ping_or_a_fork_waits_for_the_server() {
     });
     db.retry(&quick(), |_| db.fork()).unwrap();
 }
+
+#[test]
+fn what_the_server_refused_as_a_whole_has_committed_nothing() {
+    both(|bank, connection| {
+        for (text, refused) in [
+            ("nonsense", true),
+            ("nonsense;", true),
+            ("ROLLBACK nonsense", true),
+            ("RELEASE SAVEPOINT", true),
+            ("KILL", true),
+            ("EXECUTE IMMEDIATE 'nonsense'", false),
+            ("UPDATE account SET balance = 100 WHERE id = 1; nonsense", false),
+        ] {
+            let ran = Rc::new(Cell::new(0));
+            let mut rival = bank.rival();
+            let error = bank.fails(|tx| {
+                let ran = Rc::clone(&ran);
+                tx.after_rollback(move || ran.set(ran.get() + 1));
+                deposit(tx, 9, 1)?;
+                rival.wait_for_nine();
+                // A deadlock in the part that is not read.
+                drop(Queryable::query_iter(tx, "SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE").map_err(Error::from)?);
+                assert!(tx.query_drop(text).is_err(), "{text}");
+                Ok(())
+            });
+            let found = (error.kind(), error.is_transient(), ran.get());
+            let wanted = if refused { (ErrorKind::Deadlock, true, 1) } else { (ErrorKind::ImplicitCommit, false, 0) };
+            assert_eq!(found, wanted, "{text}, {connection:?}");
+            assert_eq!(bank.balance(9), 100, "{text}, {connection:?}");
+        }
+    });
+}
+
+#[test]
+fn an_error_of_another_database_is_no_invitation_to_repeat_what_this_one_has_committed() {
+    both(|bank, connection| {
+        bank.admin_query("CREATE PROCEDURE settle() BEGIN UPDATE account SET balance = balance + 1 WHERE id = 1; COMMIT; END");
+        let other = bank.db.fork().unwrap();
+        for (text, raw) in [("CALL settle()", false), ("CALL settle()", true), ("DROP TABLE IF EXISTS other", false), ("COMMIT", true)] {
+            let error = bank.fails(|tx| {
+                deposit(tx, 2, 1)?;
+                if raw {
+                    drop(Queryable::query_iter(tx, text).map_err(Error::from)?);
+                } else {
+                    tx.query_drop(text)?;
+                }
+                other.transaction(|tx| {
+                    deposit(tx, 3, 1)?;
+                    bank.kill(tx.connection_id().unwrap());
+                    deposit(tx, 4, 1)
+                })
+            });
+            let found = (error.kind(), error.is_transient());
+            assert_eq!(found, (ErrorKind::ConnectionLost, false), "{text}, raw: {raw}, {connection:?}");
+            // The next transaction's errors are its own.
+            let error = bank.fails(|tx| {
+                deposit(tx, 2, 1)?;
+                bank.kill(tx.connection_id().unwrap());
+                deposit(tx, 3, 1)
+            });
+            assert!(error.is_transient(), "{text}, raw: {raw}, {connection:?}");
+        }
+    });
+}
+
+#[test]
+fn hooks_run_after_a_rollback_also_where_the_errors_own_code_panics() {
+    type Outcome = std::result::Result<(), PanicsWhenLookedInto>;
+
+    fn body(tx: &mut Transaction<'_>, armed: &Rc<Cell<bool>>, ran: &Rc<Cell<u32>>) -> Outcome {
+        let hook = Rc::clone(ran);
+        tx.after_rollback(move || hook.set(hook.get() + 1));
+        deposit(tx, 1, 1).unwrap();
+        drop(Queryable::query_iter(tx, "SELECT * FROM account").unwrap());
+        Err(PanicsWhenLookedInto(Rc::clone(armed)))
+    }
+
+    #[transactional]
+    fn once(tx: &mut Transaction<'_>, armed: &Rc<Cell<bool>>, ran: &Rc<Cell<u32>>) -> Outcome {
+        body(tx, armed, ran)
+    }
+
+    #[retry_on_disconnect]
+    #[transactional]
+    fn retried(tx: &mut Transaction<'_>, armed: &Rc<Cell<bool>>, ran: &Rc<Cell<u32>>) -> Outcome {
+        body(tx, armed, ran)
+    }
+
+    both(|bank, connection| {
+        let armed = Rc::new(Cell::new(true));
+        for is_retried in [false, true] {
+            let ran = Rc::new(Cell::new(0));
+            let outcome =
+                catch_unwind(AssertUnwindSafe(|| if is_retried { retried(&bank.db, &armed, &ran) } else { once(&bank.db, &armed, &ran) }));
+            assert!(outcome.is_err());
+            assert_eq!((ran.get(), Rc::strong_count(&ran)), (1, 1), "{connection:?}");
+        }
+        assert_eq!(bank.balance(1), 100);
+    });
+}
+
+#[test]
+fn a_body_that_makes_its_session_read_only_is_not_refused_by_the_ledgers_row() {
+    let bank = bank();
+    bank.db.install_ledger().unwrap();
+    bank.admin_query("CREATE PROCEDURE counts() BEGIN SELECT COUNT(*) FROM account; END");
+    let db = Db::builder(&bank.server.url()).commit_ledger(true).connect().unwrap();
+    for warm in [false, true] {
+        if !warm {
+            db.disconnect();
+        }
+        db.transaction(|tx| {
+            tx.query_drop("SET SESSION TRANSACTION READ ONLY")?;
+            let refused = deposit(tx, 1, 1).unwrap_err();
+            assert_eq!(refused.code(), Some(1792));
+            tx.query_drop("CALL counts()")
+        })
+        .unwrap();
+        // What was written before is recorded, and the mode ends with the transaction.
+        db.transaction(|tx| {
+            deposit(tx, 1, 1)?;
+            tx.query_drop("SET SESSION TRANSACTION READ ONLY")
+        })
+        .unwrap();
+        // An end in the middle of it is seen all the same.
+        let torn = db.transaction(|tx| {
+            deposit(tx, 1, 1)?;
+            tx.query_drop("SET SESSION TRANSACTION READ ONLY")?;
+            tx.query_drop("COMMIT")?;
+            tx.query_drop("CALL counts()")
+        });
+        assert_eq!(torn.unwrap_err().kind(), ErrorKind::ImplicitCommit);
+        db.transaction(|tx| deposit(tx, 1, 1)).unwrap();
+    }
+    assert_eq!(bank.balance(1), 106);
+
+    // With a fault at either of the requests of the end.
+    let (proxy, db) = bank.proxied(|builder| builder.commit_ledger(true));
+    for end in ["COMMIT AND", "ROLLBACK AND"] {
+        for point in [Point::BeforeRequest, Point::AfterRequest] {
+            let cut = proxy.inject(Fault::new(point, Action::Rst).matching(end));
+            let result = db.retry(&quick(), |_| {
+                db.transaction(|tx| {
+                    tx.query_drop("SET SESSION TRANSACTION READ ONLY")?;
+                    assert!(deposit(tx, 1, 1).is_err());
+                    tx.query_drop("SELECT * FROM account")
+                })
+            });
+            cut.assert_fired();
+            assert_eq!(result.map_err(|error| error.to_string()), Ok(()), "{end}, {point:?}");
+        }
+    }
+    assert_eq!(bank.balance(1), 106);
+}
