@@ -218,7 +218,7 @@ impl State {
     }
 
     /// Keeps what an error says about the transaction.
-    pub(crate) fn met(&mut self, mut error: mysql::Error) -> mysql::Error {
+    pub(super) fn met(&mut self, mut error: mysql::Error) -> mysql::Error {
         self.refused(&error);
         self.answered();
         if self.is_of_infile_handler(&error) {
