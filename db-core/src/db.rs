@@ -64,7 +64,7 @@ impl Db {
     }
 
     /// Begins to describe a database by its URL: `mysql://user:password@host:port/database?option=value`, with one host or
-    /// [several](crate::guide::connecting), and these [options](crate::guide::connecting).
+    /// [several](crate::guide::connections), and these [options](crate::guide::connections).
     pub fn builder(url: &str) -> DbBuilder {
         DbBuilder {
             url: url.into(),

@@ -1,28 +1,36 @@
-//! What does not fit beside one item, a page for each question. In reading order:
+//! The guide: one page per topic.
 //!
-//! | Page | The question |
+//! | Page | Topic |
 //! |---|---|
-//! | [`connecting`] | How is a database named, and reached over TLS or a socket? |
-//! | [`composing`] | How do small functions become one transaction? |
-//! | [`retry`] | What is run again, and what must a body be to bear it? |
-//! | [`side_effects`] | What becomes of mails and messages? |
-//! | [`isolation`] | Which level, and which lock? |
-//! | [`locks`] | One connection for several threads, or several? |
-//! | [`ledger`] | What happens when the answer to COMMIT is lost? |
-//! | [`clusters`] | Clusters and failover: what holds on which topology? |
-//! | [`testing`] | How is all this tested? |
-//! | [`operating`] | What does a running program tell? |
-//! | [`moving`], [`python`] | What corresponds to what elsewhere? |
-//! | [`versions`] | What stays, and what may change? |
+//! | [`getting_started`] | From an empty crate to a transaction that is retried |
+//! | [`connections`] | Connections, TLS, configuration: the URL and its options, several hosts, files |
+//! | [`threads`] | Threads, pools and async; deadlines |
+//! | [`composing`] | Small functions that become one transaction |
+//! | [`retrying`] | Retrying and idempotency: what is retried, how often, and how to write such functions |
+//! | [`side_effects`] | Hooks and outbox |
+//! | [`isolation`] | Isolation levels and row locks |
+//! | [`ledger`] | The commit ledger: the outcome of a COMMIT whose reply was lost |
+//! | [`errors`] | Kinds of errors, what to do about each, HTTP statuses |
+//! | [`observability`] | Statistics, spans, events and metrics |
+//! | [`testing`] | Tests with real servers and injected faults |
+//! | [`clusters`] | Clusters and failover |
+//! | [`migrating`] | From `mysql`, `r2d2`, `diesel`, `sqlx`, `sea-orm`, Python |
+//! | [`stability`] | Public API, MSRV, supported servers |
 
-#[doc = include_str!("../docs/guide/connecting.md")]
-pub mod connecting {}
+#[doc = include_str!("../docs/guide/getting_started.md")]
+pub mod getting_started {}
+
+#[doc = include_str!("../docs/guide/connections.md")]
+pub mod connections {}
+
+#[doc = include_str!("../docs/guide/threads.md")]
+pub mod threads {}
 
 #[doc = include_str!("../docs/guide/composing.md")]
 pub mod composing {}
 
-#[doc = include_str!("../docs/guide/retry.md")]
-pub mod retry {}
+#[doc = include_str!("../docs/guide/retrying.md")]
+pub mod retrying {}
 
 #[doc = include_str!("../docs/guide/side_effects.md")]
 pub mod side_effects {}
@@ -30,26 +38,23 @@ pub mod side_effects {}
 #[doc = include_str!("../docs/guide/isolation.md")]
 pub mod isolation {}
 
-#[doc = include_str!("../docs/guide/locks.md")]
-pub mod locks {}
-
 #[doc = include_str!("../docs/guide/ledger.md")]
 pub mod ledger {}
 
-#[doc = include_str!("../docs/guide/clusters.md")]
-pub mod clusters {}
+#[doc = include_str!("../docs/guide/errors.md")]
+pub mod errors {}
+
+#[doc = include_str!("../docs/guide/observability.md")]
+pub mod observability {}
 
 #[doc = include_str!("../docs/guide/testing.md")]
 pub mod testing {}
 
-#[doc = include_str!("../docs/operating.md")]
-pub mod operating {}
+#[doc = include_str!("../docs/guide/clusters.md")]
+pub mod clusters {}
 
-#[doc = include_str!("../docs/guide/moving.md")]
-pub mod moving {}
+#[doc = include_str!("../docs/guide/migrating.md")]
+pub mod migrating {}
 
-#[doc = include_str!("../docs/guide/python.md")]
-pub mod python {}
-
-#[doc = include_str!("../docs/guide/versions.md")]
-pub mod versions {}
+#[doc = include_str!("../docs/guide/stability.md")]
+pub mod stability {}

@@ -787,9 +787,9 @@ fn names_in(text: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn the_page_on_operating_names_all_that_is_told_and_nothing_else() {
+fn the_page_on_observability_names_all_that_is_told_and_nothing_else() {
     let core = concat!(env!("CARGO_MANIFEST_DIR"), "/../db-core/");
-    let page = fs::read_to_string(format!("{core}docs/operating.md")).unwrap();
+    let page = fs::read_to_string(format!("{core}docs/guide/observability.md")).unwrap();
     let ticked: String = page.split('`').skip(1).step_by(2).flat_map(|word| [word, "\n"]).collect();
     let documented: BTreeSet<&str> = names_in(&ticked);
     let mut source = String::new();

@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn every_option_that_is_documented_is_one_and_has_the_default_that_is_documented() {
-        let guide = include_str!("../../docs/guide/connecting.md");
+        let guide = include_str!("../../docs/guide/connections.md");
         let rows = guide.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
         let options = rows.filter(|(names, _)| !matches!(*names, "rustls`" | "native-tls`"));
         let mut documented = 0;
