@@ -20,7 +20,9 @@ pub(crate) struct Deadline {
 
 /// A call begins that may take so long. An earlier deadline of a call around it stays.
 pub(crate) fn within(timeout: Option<Duration>) -> Option<Deadline> {
-    let deadline = Instant::now().checked_add(timeout?)?;
+    // The receiver of a call is evaluated before its arguments: without a timeout this is no look at the clock.
+    let timeout = timeout?;
+    let deadline = Instant::now().checked_add(timeout)?;
     let before = current();
     set(Some(before.map_or(deadline, |before| before.min(deadline))));
     Some(Deadline { before, _thread: PhantomData })

@@ -15,7 +15,7 @@ use crate::session::batch::plan::Plan;
 pub(super) use crate::session::batch::plan::size;
 use crate::session::connection::prepared;
 use crate::session::connection::response::caught;
-use crate::session::watch::watched::Watched;
+use crate::session::watch::watched::Waiting;
 use crate::session::{Session, admit, closed, too_large};
 use crate::sql::kind::{Effect, StatementKind};
 
@@ -106,9 +106,8 @@ impl Session {
         }
         let Self { link: Some(link), state, .. } = self else { return Err(closed().into()) };
         // The reply is a single packet: there is no rest for the driver to lose an error in.
-        let watched = link.watched().cloned();
-        let sent = admit(link, state, kind, false).and_then(|()| link.conn_mut()).and_then(|conn| {
-            let _waiting = watched.as_deref().map(Watched::waiting);
+        let sent = admit(link, state, kind, false).and_then(|()| link.watched_conn()).and_then(|(conn, watched)| {
+            let _waiting = Waiting::on(watched);
             caught(|| conn.exec_batch(statement, group))
         });
         sent.map_err(|error| self.state.met(error))?;

@@ -229,7 +229,7 @@ impl Session {
         let mut fold = Some((init, step));
         let mut read_once = |(result, state): (QueryResult<'_, '_, '_, Binary>, &mut State)| {
             let (init, step) = fold.take().ok_or_else(mysql::Error::server_disconnected)?;
-            read_all(Reply::new(result, state.watched.clone()), init, step)
+            read_all(Reply::new(result, state.watched.as_deref()), init, step)
         };
         let read = match self.exec_beside_state(statement, params, false).map(&mut read_once) {
             Ok(read) => read,
@@ -256,7 +256,7 @@ impl Session {
         step: impl FnMut(U, Row) -> mysql::Result<U>,
     ) -> mysql::Result<U> {
         let read = match start(self) {
-            Ok((result, state)) => read_all(Reply::new(result, state.watched.clone()), init, step),
+            Ok((result, state)) => read_all(Reply::new(result, state.watched.as_deref()), init, step),
             Err(error) => return Err(error),
         };
         self.folded(read)
@@ -524,10 +524,11 @@ fn attempt<'l, R>(
     link.verify()?;
     open(link, state)?;
     link.hands_out(raw);
-    let watched = link.watched().cloned();
-    state.watched.clone_from(&watched);
-    let _waiting = watched.as_deref().map(Watched::waiting);
-    match catch_unwind(AssertUnwindSafe(|| run(link, state))) {
+    state.is_watched_by(link.watched());
+    state.waits(Watched::begins);
+    let ran = catch_unwind(AssertUnwindSafe(|| run(link, state)));
+    state.waits(Watched::ends);
+    match ran {
         Ok(result) => result,
         Err(panic) if state.reads_local_file() => {
             let message = "the handler for LOCAL INFILE panicked, which was caught inside the transaction";

@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use mysql::prelude::Protocol;
 use mysql::{Column, QueryResult, Row};
 
 use crate::session::State;
 use crate::session::connection::response::Reply;
+use crate::session::watch::watched::Watched;
 use crate::{Error, Result};
 
 /// The results of a statement, read row by row: those of [`Transaction::query_iter`] and [`Transaction::exec_iter`].
@@ -38,7 +40,7 @@ use crate::{Error, Result};
 /// ```
 #[must_use = "a result that is not read is read to its end when it is dropped"]
 pub struct Rows<'t, T: Protocol> {
-    reply: Reply<'t, 't, 't, T>,
+    reply: Reply<'t, 't, 't, T, Arc<Watched>>,
     state: &'t mut State,
 }
 
@@ -59,7 +61,7 @@ impl<'t, T: Protocol> Rows<'t, T> {
     /// The rows of the next result, if there is one.
     pub fn iter(&mut self) -> Option<ResultRows<'_, 't, T>> {
         // An error of the result's is met by its iterator.
-        let more = self.reply.next_result().unwrap_or(false);
+        let more = self.read(Reply::next_result).unwrap_or(false);
         more.then_some(ResultRows { rows: self, ended: false })
     }
 
@@ -93,14 +95,21 @@ impl<'t, T: Protocol> Rows<'t, T> {
         self.reply.results().map_or(Cow::Borrowed(""), QueryResult::info_str)
     }
 
+    /// What the caller does between two reads is no wait for the server.
+    fn read<R>(&mut self, read: impl FnOnce(&mut Reply<'t, 't, 't, T, Arc<Watched>>) -> R) -> R {
+        let read = read(&mut self.reply);
+        self.reply.rests();
+        read
+    }
+
     /// Reads what is left of the result.
     fn skip_result(&mut self) -> mysql::Result<()> {
-        while self.reply.next_row()?.is_some() {}
+        while self.read(Reply::next_row)?.is_some() {}
         Ok(())
     }
 
     fn skip_all(&mut self) -> mysql::Result<()> {
-        while self.reply.next_result()? {
+        while self.read(Reply::next_result)? {
             self.skip_result()?;
         }
         Ok(())
@@ -120,7 +129,7 @@ impl<T: Protocol> Iterator for Rows<'_, T> {
     type Item = Result<Row>;
 
     fn next(&mut self) -> Option<Result<Row>> {
-        let row = self.reply.next_row().map_err(|error| self.state.met(error));
+        let row = self.read(Reply::next_row).map_err(|error| self.state.met(error));
         row.map_err(Error::from).transpose()
     }
 }

@@ -102,8 +102,22 @@ impl State {
 
     /// Of a new transaction on the same connection. The memory of `resend` is used again.
     pub(super) fn begin(&mut self, options: TxOptions) {
-        let resend = std::mem::take(&mut self.resend);
-        *self = Self { open: true, options, resend, ..Self::new() };
+        let (resend, watched) = (std::mem::take(&mut self.resend), self.watched.take());
+        *self = Self { open: true, options, resend, watched, ..Self::new() };
+    }
+
+    /// A statement is about to be sent on this connection.
+    pub(super) fn is_watched_by(&mut self, watched: Option<&Arc<Watched>>) {
+        if self.watched.as_ref().map(Arc::as_ptr) != watched.map(Arc::as_ptr) {
+            self.watched = watched.cloned();
+        }
+    }
+
+    /// A wait for a reply begins, or has ended.
+    pub(super) fn waits(&self, tell: impl FnOnce(&Watched)) {
+        if let Some(watched) = &self.watched {
+            tell(watched);
+        }
     }
 
     pub(super) fn is_this_threads(&self) -> bool {

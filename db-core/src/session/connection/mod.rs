@@ -22,7 +22,7 @@ use crate::session::connection::response::{Reply, caught, garbled};
 use crate::session::connection::socket::Seen;
 use crate::session::connection::statement_cache::StatementCache;
 use crate::session::watch;
-use crate::session::watch::watched::Watched;
+use crate::session::watch::watched::{Waiting, Watched};
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
 
@@ -203,6 +203,9 @@ impl Link {
     /// The call that uses it from now on may have a deadline.
     pub(super) fn ends_with_the_call(&mut self) {
         let deadline = deadline::current();
+        if deadline.is_none() && self.deadline.is_none() {
+            return;
+        }
         if self.deadline != deadline
             && let Some(watched) = &self.watched
         {
@@ -273,7 +276,7 @@ impl Link {
         let mut link = Self {
             conn: Some(conn),
             host,
-            asks_fitness: settings.hosts.are_several() && settings.hosts.must_be_writable(),
+            asks_fitness: settings.hosts.must_be_writable(),
             process: std::process::id(),
             serial: next_serial(),
             opened: began,
@@ -339,9 +342,8 @@ impl Link {
         let Some(database) = settings.options.get_db_name().filter(|name| !name.is_empty()) else { return Ok(false) };
         self.verify()?;
         let home = format!("USE `{}`", database.replace('`', "``"));
-        let watched = self.watched.clone();
-        let reset = self.conn_mut().and_then(|conn| {
-            let _waiting = watched.as_deref().map(Watched::waiting);
+        let reset = self.watched_conn().and_then(|(conn, watched)| {
+            let _waiting = Waiting::on(watched);
             caught(|| conn.reset())
         });
         let reset = reset.and_then(|()| self.set_up(Some(&home)));
@@ -364,6 +366,14 @@ impl Link {
     /// To send on. After a reply that never came every later one would belong to the request before: nothing is sent then.
     pub(super) fn conn_mut(&mut self) -> mysql::Result<&mut Conn> {
         Ok(self.prepared_mut()?.0)
+    }
+
+    /// To wait on for what the server sends.
+    pub(super) fn watched_conn(&mut self) -> mysql::Result<(&mut Conn, Option<&Watched>)> {
+        match &mut self.conn {
+            Some(conn) if self.known => Ok((conn, self.watched.as_deref())),
+            _ => Err(mysql::Error::server_disconnected()),
+        }
     }
 
     /// To prepare statements on.
@@ -524,16 +534,16 @@ impl Link {
 
     /// As [`packet`](Self::packet), with COMMIT in it: the watch neither interrupts it, nor waits for its reply indefinitely.
     pub(super) fn commit(&mut self, statements: &[&str]) -> Result<u64, PacketError> {
-        let watched = self.watched.clone();
-        let commits = |commits| {
-            if let Some(watched) = &watched {
-                watched.commits(commits);
-            }
-        };
-        commits(true);
+        self.commits(true);
         let committed = self.packet(statements);
-        commits(false);
+        self.commits(false);
         committed
+    }
+
+    fn commits(&self, commits: bool) {
+        if let Some(watched) = &self.watched {
+            watched.commits(commits);
+        }
     }
 
     /// As [`packet`](Self::packet), of which one statement has rows of two columns.
@@ -580,10 +590,9 @@ impl Link {
     }
 
     fn request(&mut self, sql: &str) -> mysql::Result<Reply<'_, '_, '_, Text>> {
-        let watched = self.watched.clone();
-        let conn = self.conn_mut()?;
+        let (conn, watched) = self.watched_conn()?;
         let results = {
-            let _waiting = watched.as_deref().map(Watched::waiting);
+            let _waiting = Waiting::on(watched);
             caught(|| conn.query_iter(sql))?
         };
         Ok(Reply::new(results, watched))

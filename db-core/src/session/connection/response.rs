@@ -1,7 +1,7 @@
 //! Reading a reply to its end, whatever the server sends.
 
+use std::ops::Deref;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
 use std::{io, mem};
 
 use mysql::prelude::Protocol;
@@ -27,26 +27,50 @@ pub(super) fn garbled(why: &'static str) -> mysql::Error {
 }
 
 /// The results of one request. Dropped early, they are read to their end, but for a server that garbled them: that may have no end.
-pub(in crate::session) struct Reply<'c, 't, 'tc, T: Protocol> {
+///
+/// From the first look at it to its end it counts as waited for, but for the times when the caller has a row, or has it [rest](Self::rests).
+pub(in crate::session) struct Reply<'c, 't, 'tc, T: Protocol, W: Deref<Target = Watched> = &'c Watched> {
     results: Option<QueryResult<'c, 't, 'tc, T>>,
-    /// Told of each wait for more of it.
-    watched: Option<Arc<Watched>>,
+    watched: Option<W>,
+    is_waiting: bool,
 }
 
-impl<'c, 't, 'tc, T: Protocol> Reply<'c, 't, 'tc, T> {
-    pub fn new(results: QueryResult<'c, 't, 'tc, T>, watched: Option<Arc<Watched>>) -> Self {
-        Self { results: Some(results), watched }
+impl<'c, 't, 'tc, T: Protocol, W: Deref<Target = Watched>> Reply<'c, 't, 'tc, T, W> {
+    pub fn new(results: QueryResult<'c, 't, 'tc, T>, watched: Option<W>) -> Self {
+        Self { results: Some(results), watched, is_waiting: false }
     }
 
     /// Whether there is another result.
     pub fn next_result(&mut self) -> mysql::Result<bool> {
         // `iter` gives what reads all of the result when it is dropped.
-        self.read(|results| Ok(results.iter().map(mem::forget).is_some()))
+        let more = self.read(|results| Ok(results.iter().map(mem::forget).is_some()));
+        if !matches!(more, Ok(true)) {
+            self.rests();
+        }
+        more
     }
 
     /// The next row of the result. After the last one, the reply is at its next result.
     pub fn next_row(&mut self) -> mysql::Result<Option<Row>> {
-        self.read(|results| results.next().transpose())
+        let row = self.read(|results| results.next().transpose());
+        if !matches!(row, Ok(None)) {
+            self.rests();
+        }
+        row
+    }
+
+    /// Nobody waits for more of it, for the time being.
+    pub fn rests(&mut self) {
+        self.waits(false);
+    }
+
+    fn waits(&mut self, waits: bool) {
+        if let Some(watched) = &self.watched
+            && self.is_waiting != waits
+        {
+            self.is_waiting = waits;
+            if waits { watched.begins() } else { watched.ends() }
+        }
     }
 
     /// What the driver has of the result that is next.
@@ -66,13 +90,23 @@ impl<'c, 't, 'tc, T: Protocol> Reply<'c, 't, 'tc, T> {
     }
 
     fn read<R>(&mut self, read: impl FnOnce(&mut QueryResult<'c, 't, 'tc, T>) -> mysql::Result<R>) -> mysql::Result<R> {
+        self.waits(true);
         let results = self.results.as_mut().ok_or_else(|| garbled("the rest of the reply was refused"))?;
-        let _waiting = self.watched.as_deref().map(Watched::waiting);
         let read = caught(|| read(results));
         // What the server refuses, it refuses in so many words, and has then said all.
         if matches!(&read, Err(error) if !matches!(error, mysql::Error::MySqlError(_))) {
             mem::forget(self.results.take());
         }
         read
+    }
+}
+
+impl<T: Protocol, W: Deref<Target = Watched>> Drop for Reply<'_, '_, '_, T, W> {
+    fn drop(&mut self) {
+        if self.results.is_some() {
+            self.waits(true);
+            self.results = None;
+        }
+        self.rests();
     }
 }

@@ -1,7 +1,7 @@
 //! A connection as its watch sees it.
 //!
-//! The thread that uses the connection stores a number when a request begins and when its reply has come. It looks at no clock: the watch
-//! does, which sees the same number again.
+//! The thread that uses the connection stores a number when it begins to wait for a reply and when it has waited. It looks at no clock: the
+//! watch does, which sees the same number again.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -13,8 +13,10 @@ use parking_lot::Mutex;
 use crate::config::Settings;
 use crate::session::connection::socket;
 
-/// The lowest bit of a request's number: the reply has not come yet.
-const UNDER_WAY: u64 = 1;
+/// The lowest bits of the number count the waits under way, one inside another. Those above count how often one began or ended.
+const UNDER_WAY: u64 = 0xff;
+const BEGINS: u64 = UNDER_WAY + 2;
+const ENDS: u64 = UNDER_WAY;
 
 pub(in crate::session) struct Watched {
     pub(super) settings: Arc<Settings>,
@@ -27,19 +29,15 @@ pub(in crate::session) struct Watched {
     pub(super) host: usize,
     pub(super) opened: Instant,
     /// Written by the thread that uses the connection.
-    request: AtomicU64,
+    waits: AtomicU64,
     /// The request is that of COMMIT.
     commits: AtomicBool,
     /// When the call ends that uses the connection.
     deadline: Mutex<Option<Instant>>,
 }
 
-/// A request is under way until this is dropped.
-pub(in crate::session) struct Waiting<'w> {
-    watched: &'w Watched,
-    /// It is part of another one.
-    is_nested: bool,
-}
+/// A reply is waited for until this is dropped.
+pub(in crate::session) struct Waiting<'w>(Option<&'w Watched>);
 
 impl Watched {
     pub fn new(settings: Arc<Settings>, socket: OwnedFd, server: &str, connection: u32, host: usize, opened: Instant) -> Self {
@@ -50,17 +48,25 @@ impl Watched {
             connection,
             host,
             opened,
-            request: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
             commits: AtomicBool::new(false),
             deadline: Mutex::new(None),
         }
     }
 
-    /// A request begins. One thread at a time uses the connection, so that nothing is lost between load and store.
-    pub fn waiting(&self) -> Waiting<'_> {
-        let before = self.request.load(Ordering::Relaxed);
-        self.request.store((before | UNDER_WAY) + 2, Ordering::Relaxed);
-        Waiting { watched: self, is_nested: before & UNDER_WAY != 0 }
+    /// A wait begins.
+    pub fn begins(&self) {
+        self.counts(BEGINS);
+    }
+
+    /// A wait has ended.
+    pub fn ends(&self) {
+        self.counts(ENDS);
+    }
+
+    /// One thread at a time uses the connection, so that nothing is lost between load and store.
+    fn counts(&self, what: u64) {
+        self.waits.store(self.waits.load(Ordering::Relaxed).wrapping_add(what), Ordering::Relaxed);
     }
 
     pub fn commits(&self, commits: bool) {
@@ -86,7 +92,7 @@ impl Watched {
 
     /// The request under way, if there is one.
     pub(super) fn request(&self) -> Option<u64> {
-        Some(self.request.load(Ordering::Relaxed)).filter(|request| request & UNDER_WAY != 0)
+        Some(self.waits.load(Ordering::Relaxed)).filter(|waits| waits & UNDER_WAY != 0)
     }
 
     /// Makes the read that waits return.
@@ -95,11 +101,20 @@ impl Watched {
     }
 }
 
+impl<'w> Waiting<'w> {
+    /// Nothing happens without a watch.
+    pub fn on(watched: Option<&'w Watched>) -> Self {
+        if let Some(watched) = watched {
+            watched.begins();
+        }
+        Self(watched)
+    }
+}
+
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let request = &self.watched.request;
-        let number = request.load(Ordering::Relaxed) + 2;
-        // What is part of another request leaves that under way, as one that has just begun.
-        request.store(if self.is_nested { number } else { number & !UNDER_WAY }, Ordering::Relaxed);
+        if let Some(watched) = self.0 {
+            watched.ends();
+        }
     }
 }
