@@ -225,25 +225,30 @@ impl Sessions {
                 break;
             }
         }
+        let granted = grant.take();
         drop(grant);
         let waited = began.elapsed();
         self.counters.waited_for_connection(waited);
         event!(debug, "db_core.pool_wait", { db_core.duration = waited.as_secs_f64() }, "waited for a connection of the pool");
+        // Whoever was given something is no longer in the queue, and need not look there.
+        match granted.map_or_else(|| self.give_up(home, waiter, waited), Ok)? {
+            Grant::Session(pooled) => Ok(pooled),
+            Grant::PoolClosed => Err(pool_closed()),
+        }
+    }
+
+    /// Leaves the queue, unless something was given at the last moment.
+    fn give_up(&self, home: &Home, waiter: &Arc<Waiter>, waited: Duration) -> Result<Grant> {
         let mut state = home.state.lock();
-        if let Some(at) = state.waiting.iter().position(|waiting| Arc::ptr_eq(waiting, waiter)) {
-            state.waiting.remove(at);
-            let error = state.timed_out(waited);
-            drop(state);
-            self.meters.timed_out();
-            self.publish(home);
-            return Err(deadline::or_exceeded(error));
+        if let Some(granted) = waiter.grant.lock().take() {
+            return Ok(granted);
         }
+        state.waiting.retain(|waiting| !Arc::ptr_eq(waiting, waiter));
+        let error = state.timed_out(waited);
         drop(state);
-        // Who is no longer in the queue was given something, perhaps at the last moment.
-        match waiter.grant.lock().take() {
-            Some(Grant::Session(pooled)) => Ok(pooled),
-            Some(Grant::PoolClosed) | None => Err(pool_closed()),
-        }
+        self.meters.timed_out();
+        self.publish(home);
+        Err(deadline::or_exceeded(error))
     }
 
     /// Opens a connection if the session at hand has none. `writable`: to a server that accepts writes. One caller searches, and what it
@@ -297,10 +302,11 @@ impl Sessions {
         let (idle, waiting) = {
             let mut state = home.state.lock();
             state.is_closed = true;
+            state.waiting.iter().for_each(|waiter| waiter.give_locked(Grant::PoolClosed));
             (std::mem::take(&mut state.idle), std::mem::take(&mut state.waiting))
         };
         for waiter in waiting {
-            waiter.give(Grant::PoolClosed);
+            waiter.granted.notify_one();
         }
         for mut pooled in idle {
             pooled.session.close();
@@ -468,11 +474,6 @@ impl Waiter {
     /// While the pool's state is locked. The caller is to be woken afterwards.
     fn give_locked(&self, grant: Grant) {
         *self.grant.lock() = Some(grant);
-    }
-
-    fn give(&self, grant: Grant) {
-        self.give_locked(grant);
-        self.granted.notify_one();
     }
 }
 
