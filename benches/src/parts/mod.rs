@@ -5,6 +5,7 @@ pub(crate) mod compile;
 pub(crate) mod delay;
 pub(crate) mod memory;
 pub(crate) mod overhead;
+pub(crate) mod pool;
 pub(crate) mod recovery;
 pub(crate) mod scaling;
 pub(crate) mod shared;
@@ -31,6 +32,8 @@ pub(crate) enum Part {
     Delay,
     /// 1 to 64 threads, a connection each; 8 threads on one handle.
     Scaling,
+    /// Pools of 16 connections under 1 to 64 threads, near and far.
+    Pool,
     /// From a fault to the first success.
     Recovery,
     /// Instructions and allocations of our own.
@@ -60,7 +63,7 @@ impl Bench {
 
 impl Part {
     /// The parts that are done on each server.
-    pub(crate) const ON_A_SERVER: [Part; 5] = [Part::Trips, Part::Throughput, Part::Delay, Part::Scaling, Part::Recovery];
+    pub(crate) const ON_A_SERVER: [Part; 6] = [Part::Trips, Part::Throughput, Part::Delay, Part::Scaling, Part::Pool, Part::Recovery];
     /// The parts that are done once: they are about the client.
     pub(crate) const ONCE: [Part; 4] = [Part::Overhead, Part::Memory, Part::Build, Part::Compile];
 
@@ -70,6 +73,7 @@ impl Part {
             Part::Throughput => throughput::run(bench, site).map(|section| vec![section]),
             Part::Delay => delay::run(bench, site),
             Part::Scaling => Ok(vec![scaling::run(bench, site)?, shared::run(bench, site)?]),
+            Part::Pool => pool::run(bench, site),
             Part::Recovery => recovery::run(bench, site),
             Part::Overhead => overhead::run(bench, site).map(|section| vec![section]),
             Part::Memory => memory::run(bench, site).map(|section| vec![section]),
