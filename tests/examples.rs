@@ -54,7 +54,7 @@ fn the_demo_spares_other_sessions_of_a_users_server_and_drops_its_tables() {
 fn the_orchestrator_does_every_task_once_though_the_server_is_killed() {
     let said = run("orchestrator");
     for line in [
-        "10 answers to COMMIT were lost",
+        "10 replies to COMMIT were lost",
         "the server was killed",
         "tasks that were not ended exactly once: 0\n",
         "in the cloud, and active: 296, 296",

@@ -85,8 +85,14 @@ impl Client {
 
     /// The sum over all labels.
     fn metric(&self, name: &str) -> usize {
+        self.metric_with(name, "")
+    }
+
+    /// The sum over those that have this label.
+    fn metric_with(&self, name: &str, label: &str) -> usize {
         let (_, metrics) = self.get("/metrics");
-        let values = metrics.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit(' ').next());
+        let lines = metrics.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        let values = lines.filter_map(|line| line.rsplit(' ').next());
         values.map(|value| value.parse::<usize>().unwrap()).sum()
     }
 
@@ -193,7 +199,7 @@ fn asked_to_stop(clients: &mut [Client], server: &Server, mut service: Service) 
     admin.query_drop("SELECT * FROM service_account WHERE id = 2 FOR UPDATE").unwrap();
     thread::scope(|threads| {
         let slow = threads.spawn(move || slow.transfer(1, 2, 1));
-        eventually("the request has a database", || other.metric("service_free_databases") == CONNECTIONS - 1);
+        eventually("the request has a connection", || other.metric_with("db_client_connection_count", "state=\"used\"") == 1);
         kill_process(Pid::from_child(&service.process), Signal::TERM).unwrap();
         eventually("the service takes no more connections", || TcpStream::connect(&service.address).is_err());
         admin.query_drop("COMMIT").unwrap();

@@ -1,10 +1,10 @@
 //! An orchestrator: a worker for each site claims tasks and carries them out in a cloud, while a control thread submits more. In the
-//! middle some answers to COMMIT are lost, and the server is killed. At the end every task has been done once.
+//! middle some replies to COMMIT are lost, and the server is killed. At the end every task has been done once.
 //! `cargo run --package examples --example orchestrator`, on a throwaway server.
 //!
-//! Each worker has a fork of the database: a connection and a lock of its own. The control thread shares its handle with the main
-//! thread, and the handle's lock also guards the cloud's client library, which is not thread-safe. The commit ledger is on: whether a
-//! COMMIT without an answer was executed is found out, so that nothing is done twice or left undone.
+//! The workers share a pool. The control thread has a `Db`, one connection behind a lock, which it shares with the main thread; the same
+//! lock also guards the cloud's client library, which is not thread-safe. The commit ledger is on: whether a COMMIT without a reply was
+//! executed is found out, so that nothing is done twice or left undone.
 
 mod cloud;
 mod sql;
@@ -35,15 +35,15 @@ struct Run {
 }
 
 /// The worker of a site.
-fn work(db: &Db, site: &str, run: &Run) -> db_core::Result<()> {
+fn work(pool: &Pool, site: &str, run: &Run) -> db_core::Result<()> {
     loop {
         let no_more_will_come = run.all_submitted.load(Ordering::Acquire);
-        match claim(db, site)? {
+        match claim(pool, site)? {
             Some(task) => {
                 // Between two transactions, since a cloud cannot be rolled back. Should this thread die here, the task is claimed
                 // again, and the cloud, asked for the same name, makes nothing new.
                 let made = run.cloud.call(|sdk| sdk.create(&task.name()));
-                end(db, &task, made, &run.tally)?;
+                end(pool, &task, made, &run.tally)?;
             }
             None if no_more_will_come => return Ok(()),
             None => thread::sleep(Duration::from_millis(2)),
@@ -82,7 +82,9 @@ fn main() -> anyhow::Result<()> {
     let url = proxy.url(&server.url())?;
     Db::connect(&url)?.install_ledger()?;
     let patient = RetryPolicy::default().max_attempts(10).max_elapsed(Duration::from_secs(30));
-    let db = Db::builder(&url).commit_ledger(true).retry(patient).connect()?;
+    let builder = || Db::builder(&url).commit_ledger(true).retry(patient);
+    let db = builder().connect()?;
+    let pool = builder().max_connections(u32::try_from(SITES.len())?).connect_pool()?;
     let run = Run { cloud: Cloud::guarded_by(db.shared_lock()), tally: Tally::default(), all_submitted: AtomicBool::new(false) };
 
     // A worker of an earlier run has died with a task in its hands.
@@ -94,8 +96,8 @@ fn main() -> anyhow::Result<()> {
         let control = threads.spawn(|| control(&db, &run));
         let mut workers = Vec::new();
         for site in SITES {
-            let (db, run) = (db.fork()?, &run);
-            workers.push(threads.spawn(move || work(&db, site, run)));
+            let (pool, run) = (&pool, &run);
+            workers.push(threads.spawn(move || work(pool, site, run)));
         }
         let crashed = crash_in_the_middle(&server, &proxy, &db);
         for worker in workers {
@@ -109,7 +111,7 @@ fn main() -> anyhow::Result<()> {
     check(&server, &db, &run)
 }
 
-/// When a third of the tasks is done, answers to COMMIT are lost; then the server is killed, and started again.
+/// When a third of the tasks is done, replies to COMMIT are lost; then the server is killed, and started again.
 fn crash_in_the_middle(server: &Server, proxy: &FaultProxy, db: &Db) -> anyhow::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(30);
     let mut done = 0;
@@ -119,14 +121,14 @@ fn crash_in_the_middle(server: &Server, proxy: &FaultProxy, db: &Db) -> anyhow::
     }
     let lost = proxy.inject(Fault::new(Point::AfterRequest, Action::Rst).matching("db_core_ledger SET").times(10));
     while lost.fired() < 10 {
-        ensure!(Instant::now() < deadline, "after 30 s only {} answers are lost", lost.fired());
+        ensure!(Instant::now() < deadline, "after 30 s only {} replies are lost", lost.fired());
         thread::sleep(Duration::from_millis(1));
     }
     server.kill9()?;
     let killed = Instant::now();
     server.restart()?;
     println!(
-        "after {done} of {TASKS} tasks 10 answers to COMMIT were lost, and the server was killed; it was back {:.1?} later",
+        "after {done} of {TASKS} tasks 10 replies to COMMIT were lost, and the server was killed; it was back {:.1?} later",
         killed.elapsed()
     );
     Ok(())

@@ -1,4 +1,4 @@
-//! An HTTP service over annotated functions: axum, a pool of forks, problem details, health, metrics, graceful shutdown.
+//! An HTTP service over annotated functions: axum, a pool, problem details, health, metrics, graceful shutdown.
 //! `cargo run --package examples --example service` serves a throwaway server, until it is told to stop; with `-- --url mysql://…`, a
 //! database of your own.
 
@@ -17,6 +17,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::api::App;
 
+/// How long a request waits for a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 #[derive(Parser)]
 struct Options {
     /// A database of your own. Three tables are made in it: service_account, service_transfer and db_core_ledger.
@@ -26,7 +29,7 @@ struct Options {
     listen: SocketAddr,
     /// Connections to the database.
     #[arg(long, default_value_t = 4)]
-    connections: usize,
+    connections: u32,
     /// For how many seconds a request is retried.
     #[arg(long, default_value_t = 10)]
     retry_for: u64,
@@ -62,11 +65,12 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// The tables, and the service on them.
-fn prepare(url: &str, retry: RetryPolicy, connections: usize, metrics: PrometheusHandle) -> anyhow::Result<App> {
-    let admin = Db::connect(url)?;
-    admin.install_ledger()?;
-    bank::SCHEMA.iter().try_for_each(|table| admin.transaction(|tx| tx.query_drop(table)))?;
-    App::new(Db::builder(url).commit_ledger(true).retry(retry).connect()?, connections, metrics)
+fn prepare(url: &str, retry: RetryPolicy, connections: u32, metrics: PrometheusHandle) -> anyhow::Result<App> {
+    let for_health = Db::connect(url)?;
+    for_health.install_ledger()?;
+    bank::SCHEMA.iter().try_for_each(|table| for_health.transaction(|tx| tx.query_drop(table)))?;
+    let builder = Db::builder(url).commit_ledger(true).retry(retry).max_connections(connections).acquire_timeout(PATIENCE);
+    Ok(App { pool: builder.connect_pool()?, for_health, metrics })
 }
 
 /// Histograms wait to be added up, should nobody ask for them.
