@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use db_core::mysql::Conn;
@@ -13,7 +13,6 @@ use fastrand::Rng;
 use crate::Run;
 use crate::records::Record;
 use crate::tally::add;
-use crate::worker::Line;
 
 /// No journal row is unique: what was done twice is seen twice.
 const SCHEMA: [&str; 3] = [
@@ -81,14 +80,14 @@ pub(crate) struct Call<'r> {
     op: usize,
     order: Order,
     run: &'r Run,
-    line: &'r Line,
+    session: &'r AtomicU32,
     attempts: Cell<u32>,
     attempt_began: Cell<Instant>,
 }
 
 impl<'r> Call<'r> {
-    pub(crate) fn new(op: usize, order: Order, run: &'r Run, line: &'r Line) -> Self {
-        Self { op, order, run, line, attempts: Cell::new(0), attempt_began: Cell::new(Instant::now()) }
+    pub(crate) fn new(op: usize, order: Order, run: &'r Run, session: &'r AtomicU32) -> Self {
+        Self { op, order, run, session, attempts: Cell::new(0), attempt_began: Cell::new(Instant::now()) }
     }
 
     pub(crate) fn attempts(&self) -> u32 {
@@ -126,14 +125,14 @@ impl<'r> Call<'r> {
     }
 }
 
-pub(crate) fn perform(db: &Db, call: &Call<'_>) -> Result<u32, BankError> {
+pub(crate) fn perform(scope: &Scope<'_>, call: &Call<'_>) -> Result<u32, BankError> {
     match call.order.kind {
-        Kind::Checked => checked(db, call),
-        Kind::Plain => plain(db, call),
-        Kind::Once => once(db, call),
-        Kind::RefusesSecond => refuses_second(db, call),
-        Kind::ReadModifyWrite { half_read } => read_modify_write(db, call, half_read),
-        Kind::Nested { undone_first } => nested(db, call, undone_first),
+        Kind::Checked => checked(scope, call),
+        Kind::Plain => plain(scope, call),
+        Kind::Once => once(scope, call),
+        Kind::RefusesSecond => refuses_second(scope, call),
+        Kind::ReadModifyWrite { half_read } => read_modify_write(scope, call, half_read),
+        Kind::Nested { undone_first } => nested(scope, call, undone_first),
     }
 }
 
@@ -276,7 +275,7 @@ fn enter(tx: &mut Transaction<'_>, call: &Call<'_>, number: u32, undone: bool) -
     let entry = "INSERT INTO db_core_bank_journal (op, attempt, from_account, to_account, amount, undone) VALUES (?, ?, ?, ?, ?, ?)";
     tx.exec_drop(entry, (call.op, number, from, to, amount, undone))?;
     // Only now: the first statement may have found the connection dead, and opened another.
-    call.line.session.store(tx.connection_id().unwrap_or_default(), Ordering::Relaxed);
+    call.session.store(tx.connection_id().unwrap_or_default(), Ordering::Relaxed);
     Ok(())
 }
 

@@ -42,7 +42,7 @@ use crate::records::Records;
 use crate::saboteur::{Clock, SaboteurError};
 use crate::site::Site;
 use crate::tally::Tally;
-use crate::worker::{Line, Worker};
+use crate::worker::{Handle, Line, Worker};
 
 const TICK: Duration = Duration::from_millis(100);
 
@@ -82,10 +82,10 @@ struct Demo {
     /// How many seconds it takes.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// How many threads transfer money: one half on one shared connection, the others on a connection each.
+    /// How many threads transfer money. They share a pool of half as many connections.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
-    /// A server of your own, with a database: only this program's connections are killed, and its tables (db_core_bank_…) are
+    /// A database of your own, whose URL may name several hosts: only this program's connections are killed, and its tables (db_core_bank_…) are
     /// dropped at the end. If the reply to a COMMIT is lost, the outcome stays unknown there, since the commit ledger would be one more
     /// table. Default: a throwaway server, which is killed as well, with a commit ledger.
     #[arg(long)]
@@ -169,15 +169,10 @@ impl Script {
         }
     }
 
-    fn policy(&self) -> RetryPolicy {
-        let policy = RetryPolicy::default().max_attempts(self.max_attempts());
-        if matches!(self, Script::Demo { .. }) { policy } else { policy.max_elapsed(Duration::from_secs(60)) }
-    }
-
     /// No call may take longer.
     pub(crate) fn call_limit(&self) -> Duration {
         Duration::from_secs(match self {
-            Script::Demo { .. } => 30,
+            Script::Demo { .. } => 60,
             Script::Torture { .. } => 90,
             Script::Cluster { .. } => 240,
         })
@@ -243,11 +238,16 @@ impl Run {
 
     /// The sessions that are under fire.
     pub(crate) fn session_ids(&self) -> impl Iterator<Item = u32> {
-        self.lines().map(|line| line.session.load(Ordering::Relaxed)).filter(|id| *id != 0)
+        self.workers.iter().map(|worker| worker.session.load(Ordering::Relaxed)).filter(|id| *id != 0)
+    }
+
+    /// They may have been another server's.
+    pub(crate) fn forget_sessions(&self) {
+        self.workers.iter().for_each(|worker| worker.session.store(0, Ordering::Relaxed));
     }
 
     pub(crate) fn reconnects(&self) -> u64 {
-        self.lines().map(|line| line.db.stats().reconnects).sum()
+        self.lines().map(|line| line.handle.stats().reconnects).sum()
     }
 }
 
@@ -350,11 +350,11 @@ fn prepare(script: Script, site: Site, ledger: bool, threads: u16) -> Result<Run
     site.settle()?;
     let mut workers: Vec<Worker> = Vec::new();
     let mut sharing: Option<Arc<Line>> = None;
-    let sharing_every = if matches!(script, Script::Demo { .. }) { 2 } else { 3 };
     for number in 0..usize::from(threads) {
-        let shared = number % sharing_every == 1 && site.nodes().is_none();
+        let shared = matches!(script, Script::Demo { .. }) || (number % 3 == 1 && site.nodes().is_none());
         let line = match sharing.as_ref().filter(|_| shared) {
             Some(line) => Arc::clone(line),
+            None if matches!(script, Script::Demo { .. }) => pooled(&site, ledger, threads.div_ceil(2))?,
             None => line(&script, &site, shared, ledger, script.read_timeout(number))?,
         };
         workers.push(Worker::new(&line));
@@ -378,6 +378,11 @@ fn prepare(script: Script, site: Site, ledger: bool, threads: u16) -> Result<Run
     })
 }
 
+fn pooled(site: &Site, ledger: bool, connections: u16) -> Result<Arc<Line>> {
+    let pool = Db::builder(&site.url()).commit_ledger(ledger).max_connections(connections.into()).connect_pool()?;
+    Ok(Line::new(Handle::Pool(pool), true, None))
+}
+
 /// In the torture test, each goes through a proxy.
 fn line(script: &Script, site: &Site, shared: bool, ledger: bool, read_timeout: Option<Duration>) -> Result<Arc<Line>> {
     let proxy = match (script, site) {
@@ -390,11 +395,11 @@ fn line(script: &Script, site: &Site, shared: bool, ledger: bool, read_timeout: 
         None => site.url(),
     };
     let db = Db::builder(&url)
-        .retry(script.policy())
+        .retry(RetryPolicy::default().max_attempts(script.max_attempts()).max_elapsed(Duration::from_secs(60)))
         .commit_ledger(ledger)
         .driver_options(move |options| if read_timeout.is_some() { options.read_timeout(read_timeout) } else { options })
         .connect()?;
-    Ok(Line::new(db, shared, proxy))
+    Ok(Line::new(Handle::One(db), shared, proxy))
 }
 
 fn under_fire(run: &Arc<Run>) -> Result<bool> {

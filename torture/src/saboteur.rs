@@ -98,7 +98,10 @@ pub(crate) fn work_on_nodes(run: &Run) -> Result<(), SaboteurError> {
 fn kill_session(run: &Run, admin: &mut Option<Conn>, pick: usize) -> mysql::Result<bool> {
     let admin = match admin {
         Some(admin) => admin,
-        None => admin.insert(run.site.connect()?),
+        None => {
+            run.forget_sessions();
+            admin.insert(run.site.connect()?)
+        }
     };
     let mut sessions: Vec<u32> = admin.query(SESSIONS)?;
     if run.site.throwaway().is_none() {
