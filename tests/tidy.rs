@@ -58,10 +58,8 @@ fn one_file_opens_connections_one_sleeps_one_is_unsafe() {
     assert_eq!(library_files_with("Conn::new("), ["session/connection/mod.rs"]);
     assert_eq!(library_files_with("thread::sleep"), ["retry/pace.rs"]);
     assert_eq!(library_files_with("unsafe {"), ["session/connection/socket.rs"]);
-    assert_eq!(
-        library_files_with("conn_mut()"),
-        ["session/batch.rs", "session/connection/mod.rs", "session/connection/prepared.rs", "session/mod.rs"]
-    );
+    assert_eq!(library_files_with("conn_mut()"), ["session/connection/prepared.rs", "session/mod.rs"]);
+    assert_eq!(library_files_with("watched_conn()"), ["session/batch.rs", "session/connection/mod.rs"]);
 }
 
 #[test]
@@ -78,13 +76,13 @@ fn sql_is_written_in_the_files_that_send_it_and_holds_numbers_and_names_of_our_o
             "options.rs",
             "session/batch.rs",
             "session/commit.rs",
+            "session/connection/inquiry.rs",
             "session/connection/mod.rs",
             "session/ledger/resolve.rs",
             "session/ledger/row.rs",
             "session/mod.rs",
             "session/sentinel.rs",
-            "session/state.rs",
-            "session/watch/ask.rs"
+            "session/state.rs"
         ]
     );
     // What a caller passes is never put into a statement: it goes to the server as it is. These two pass it on, and write savepoints.

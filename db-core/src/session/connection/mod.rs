@@ -1,5 +1,6 @@
 //! A connection whose state on the server is known.
 
+mod inquiry;
 pub(super) mod prepared;
 pub(super) mod response;
 pub(super) mod socket;
@@ -18,6 +19,7 @@ use crate::config::Settings;
 use crate::config::hosts::Hosts;
 use crate::error::classify;
 use crate::retry::deadline;
+use crate::session::connection::inquiry::INQUIRY;
 use crate::session::connection::response::{Reply, caught, garbled};
 use crate::session::connection::socket::Seen;
 use crate::session::connection::statement_cache::StatementCache;
@@ -192,7 +194,8 @@ impl Link {
         let failed = |error| Error::new(ErrorKind::ConnectFailed, format!("the socket cannot be set up: {error}"));
         socket::set_read_timeout(link.conn(), settings.read_timeout).map_err(failed)?;
         let socket = socket::second(link.conn()).map_err(failed)?;
-        let watched = Watched::new(Arc::clone(settings), socket, link.identity(), link.conn().connection_id(), link.host, link.opened);
+        let watched =
+            Watched::new(&INQUIRY, Arc::clone(settings), socket, link.identity(), link.conn().connection_id(), link.host, link.opened);
         let watched = Arc::new(watched);
         watch::add(&watched);
         link.watched = Some(watched);

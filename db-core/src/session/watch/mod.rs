@@ -6,7 +6,6 @@
 //!
 //! It also ends what is still under way when the deadline of its call has passed.
 
-mod ask;
 pub(super) mod watched;
 
 use std::sync::{Arc, LazyLock};
@@ -15,8 +14,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use self::ask::Known;
-use self::watched::Watched;
+use self::watched::{Known, Watched};
 use crate::per_process::PerProcess;
 use crate::telemetry::event::event;
 
@@ -173,8 +171,8 @@ fn act(watched: &Watched, request: u64, action: Action) -> Option<Known> {
         return None;
     }
     match action {
-        Action::Ask => return Some(ask::ask(watched)),
-        Action::Interrupt => ask::interrupt(watched),
+        Action::Ask => return Some((watched.inquiry.ask)(watched)),
+        Action::Interrupt => (watched.inquiry.interrupt)(watched),
         Action::Cut => cut(watched, "deadline"),
     }
     None
@@ -183,7 +181,7 @@ fn act(watched: &Watched, request: u64, action: Action) -> Option<Known> {
 /// The reply will not come.
 fn give_up(watched: &Watched, request: u64, known: Known) {
     if known == Known::Lost {
-        ask::kill(watched);
+        (watched.inquiry.kill)(watched);
     }
     // It may have come meanwhile.
     if watched.request() == Some(request) {

@@ -18,16 +18,39 @@ const UNDER_WAY: u64 = 0xff;
 const BEGINS: u64 = UNDER_WAY + 2;
 const ENDS: u64 = UNDER_WAY;
 
+/// What is known of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::session) enum Known {
+    /// The server works for it.
+    Busy,
+    /// The session is gone, or idle: its reply was sent, and lost.
+    Lost,
+    /// Another server replied, or one whose numbers of sessions are not its own, or it refused.
+    Nothing,
+    /// Nobody replied.
+    Unreachable,
+}
+
+/// How a server is asked about a session, and how it is made to end what it does for it: on a connection of the watch's own.
+pub(in crate::session) struct Inquiry {
+    pub ask: fn(&Watched) -> Known,
+    /// Ends the statement that the session executes.
+    pub interrupt: fn(&Watched),
+    /// Ends the session, so that its locks are free.
+    pub kill: fn(&Watched),
+}
+
 pub(in crate::session) struct Watched {
-    pub(super) settings: Arc<Settings>,
+    pub(super) inquiry: &'static Inquiry,
+    pub settings: Arc<Settings>,
     /// A second descriptor of the connection's socket.
     socket: OwnedFd,
     /// Which server it is to, and its number there.
-    pub(super) server: String,
-    pub(super) connection: u32,
+    pub server: String,
+    pub connection: u32,
     /// The number of its host.
-    pub(super) host: usize,
-    pub(super) opened: Instant,
+    pub host: usize,
+    pub opened: Instant,
     /// Written by the thread that uses the connection.
     waits: AtomicU64,
     /// The request is that of COMMIT.
@@ -40,8 +63,17 @@ pub(in crate::session) struct Watched {
 pub(in crate::session) struct Waiting<'w>(Option<&'w Watched>);
 
 impl Watched {
-    pub fn new(settings: Arc<Settings>, socket: OwnedFd, server: &str, connection: u32, host: usize, opened: Instant) -> Self {
+    pub fn new(
+        inquiry: &'static Inquiry,
+        settings: Arc<Settings>,
+        socket: OwnedFd,
+        server: &str,
+        connection: u32,
+        host: usize,
+        opened: Instant,
+    ) -> Self {
         Self {
+            inquiry,
             settings,
             socket,
             server: server.into(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::Error;
 use crate::retry::deadline;
 use crate::session::connection::Link;
-use crate::session::watch::watched::Watched;
+use crate::session::watch::watched::{Inquiry, Known, Watched};
 use crate::telemetry::event::event;
 
 /// For how long the watch may be busy with one session: as long as the silence it waited for, within these bounds.
@@ -14,21 +14,10 @@ const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)]
 /// For how long, where a call's deadline has passed.
 const HASTE: Duration = Duration::from_secs(1);
 
-/// What is known of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
-    /// The server works for it.
-    Busy,
-    /// The session is gone, or idle: its reply was sent, and lost.
-    Lost,
-    /// Another server replied, or one whose numbers of sessions are not its own, or it refused.
-    Nothing,
-    /// Nobody replied.
-    Unreachable,
-}
+pub(super) static INQUIRY: Inquiry = Inquiry { ask, interrupt, kill };
 
 /// Asks on a connection of the watch's own.
-pub(super) fn ask(watched: &Watched) -> Known {
+fn ask(watched: &Watched) -> Known {
     let _bounded = deadline::within(Some(patience(watched)));
     match Link::open_at(&watched.settings, watched.host).and_then(|mut link| command_of(watched, &mut link)) {
         Ok(known) => known,
@@ -42,14 +31,12 @@ fn patience(watched: &Watched) -> Duration {
     watched.settings.silence.clamp(least, most)
 }
 
-/// Ends the statement that the session executes.
-pub(super) fn interrupt(watched: &Watched) {
+fn interrupt(watched: &Watched) {
     let _bounded = deadline::within(Some(HASTE));
     end(watched, "KILL QUERY", Known::Busy);
 }
 
-/// Ends the session, so that its locks are free.
-pub(super) fn kill(watched: &Watched) {
+fn kill(watched: &Watched) {
     let _bounded = deadline::within(Some(patience(watched)));
     end(watched, "KILL", Known::Lost);
 }
