@@ -265,6 +265,18 @@ impl Line {
             if after.durable != self.durable {
                 lines.push(Self { durable: after.durable.clone(), ended: true, ..lost.clone() });
             }
+            // Where each row commits itself, those before the fault are there.
+            if let Statement::Items { rows, .. } = statement
+                && self.session.commits_each_statement()
+            {
+                let mut some = self.clone();
+                for (k, v) in rows {
+                    if some.tables().items.insert(*k, stored(v)).is_some() {
+                        break;
+                    }
+                    lines.push(Self { durable: some.open.clone(), ended: true, ..lost.clone() });
+                }
+            }
             lost.ended |= after.ended;
             lost.unclear |= after.unclear;
             lines.push(lost);
