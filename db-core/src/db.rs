@@ -26,8 +26,9 @@ const SLOW_TRANSACTION: Duration = Duration::from_secs(10);
 /// A `Db` dereferences to [`Scope`], which has [`transaction`](Scope::transaction) and [`retry`](Scope::retry), and which every
 /// `#[transactional]` function takes.
 ///
-/// What is set on the session by hand (`SET @x`, temporary tables, `GET_LOCK`) goes with the connection that it was set on.
-/// The session runs with `autocommit = 0` and `utf8mb4`.
+/// The session runs with `autocommit = 0` and `utf8mb4`. What a body sets in it (`USE`, `SET`, user variables, temporary tables,
+/// `GET_LOCK`, `LOCK TABLES`, `PREPARE`) ends with the body's transaction. Settings that last belong into the URL or into the `init`
+/// statements of [`driver_options`](DbBuilder::driver_options). See [the guide](crate::guide::connections#session-state).
 ///
 /// ```
 /// use db_core::prelude::*;
