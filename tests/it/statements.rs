@@ -4,8 +4,8 @@ use db_core::mysql::prelude::Queryable as _;
 use db_core::mysql::{self, Params};
 use db_core::prelude::*;
 use db_core::{Error, Result};
-use db_testkit::{Action, Command, Fault, Point};
-use tests::{Bank, bank, code, deposit, eventually};
+use db_testkit::{Action, Command, Fault, Flavor, Point};
+use tests::{Bank, bank, code, deposit, eventually, quick};
 
 type Method = (&'static str, fn(&mut Transaction<'_>, &str) -> mysql::Result<()>);
 
@@ -232,6 +232,40 @@ fn a_statement_that_the_server_could_not_prepare_again_is_prepared_again() {
         assert_eq!((error.code(), twice.fired()), (Some(1615), 2));
     }
     assert_eq!(bank.balance(1), 101);
+}
+
+/// Where the statement's result, or the rest of a batch, is in the caller's hands, it is the attempt that is repeated.
+#[test]
+fn a_streamed_statement_or_a_batch_that_the_server_could_not_prepare_again_is_cured_by_another_attempt() {
+    let bank = bank();
+    let (proxy, db) = bank.proxied(|builder| builder);
+    let bodies: [fn(&mut Transaction<'_>) -> Result<()>; 3] = [
+        |tx| tx.exec_iter("UPDATE account SET balance = ? WHERE id = ?", (5, 4))?.try_for_each(|row| row.map(drop)),
+        |tx| Queryable::exec_iter(tx, "UPDATE account SET balance = ? WHERE id = ?", (6, 5)).map(drop).map_err(Error::from),
+        |tx| tx.exec_batch("UPDATE account SET balance = ? WHERE id = ?", [(7, 2), (8, 3)]),
+    ];
+    for (number, body) in bodies.into_iter().enumerate() {
+        let bulk = number == 2 && bank.server.flavor() == Flavor::MariaDb;
+        let command = if bulk { Command::Other(0xFA) } else { Command::Execute };
+        let stale = |nth| proxy.inject(Fault::new(Point::AfterRequest, Action::Error(1615)).command(command).nth(nth));
+        let once = stale(1);
+        let ended = db.transaction(body).map_err(|error| (error.code(), error.is_transient()));
+        once.assert_fired();
+        assert_eq!(ended, Err((Some(1615), true)), "body {number}");
+        // Behind those of the deposit.
+        let (once, mut runs) = (stale(if bulk { 1 } else { 3 }), 0);
+        db.retry(&quick(), |_| {
+            runs += 1;
+            db.transaction(|tx| {
+                deposit(tx, 1, 1)?;
+                body(tx)
+            })
+        })
+        .unwrap();
+        once.assert_fired();
+        assert_eq!(runs, 2);
+    }
+    assert_eq!([1, 2, 3, 4, 5].map(|id| bank.balance(id)), [103, 7, 8, 5, 6]);
 }
 
 #[test]
