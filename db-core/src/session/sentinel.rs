@@ -44,7 +44,7 @@ impl Sentinel {
     /// Whether it has to be set in front of a statement. `raw`: the driver's own result goes to the body. `early`: whether a later
     /// statement needs it or not.
     pub(super) fn needed_by(&self, kind: StatementKind, raw: bool, first: bool, early: bool) -> bool {
-        self.set_at.is_none() && (raw || early || kind.may_commit()) && !(first && commits_alone(kind, raw))
+        self.set_at.is_none() && (raw || early || kind.effect >= Effect::Savepoint) && !(first && commits_alone(kind, raw))
     }
 
     pub(super) fn was_set(&mut self, level: u32) {

@@ -39,6 +39,8 @@ pub(crate) enum Effect {
     Reads,
     /// It may write, and cannot end the transaction but by failing. Triggers and stored functions cannot either (1422).
     Writes,
+    /// It sets a savepoint. To go back to it, or to release it, ends those that were set later.
+    Savepoint,
     /// It may commit what went before it, and contains no other statement.
     Commits,
     /// It may contain other statements, may roll back, or is not understood.
@@ -178,8 +180,10 @@ impl<'s> Reader<'s> {
             ALTER | TRUNCATE | RENAME | GRANT | REVOKE | START | COMMIT | OPTIMIZE | REPAIR | CHECK | CHECKSUM | CACHE | RESET
             | INSTALL | IMPORT => self.commits(Place::Names),
             _ if first.is("UNINSTALL") => self.commits(Place::Names),
-            // Releasing one, and going back to it, ends those that were set later.
-            _ if first.is("SAVEPOINT") => self.writes(Place::Names),
+            _ if first.is("SAVEPOINT") => {
+                self.at_least(Effect::Savepoint);
+                self.rest(Place::Names)
+            }
             // On purpose not above: ROLLBACK, RELEASE, XA, CALL, PREPARE, EXECUTE, KILL.
             _ => None,
         }

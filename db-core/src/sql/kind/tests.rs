@@ -94,7 +94,7 @@ const TABLE: &[(Effect, &str, &str)] = &[
     (Writes, "s", "CREATE TEMPORARY TABLE tmp AS SELECT 1 AS a"),
     (Writes, "s", "DROP TEMPORARY TABLE IF EXISTS tmp"),
     (Writes, "s", "HANDLER t OPEN"),
-    (Writes, "", "SAVEPOINT s"),
+    (Savepoint, "", "SAVEPOINT s"),
     (Writes, "s", "SELECT 1 /*!50000 , 2 */"),
     (Writes, "s", "SELECT 1 /*!99999 , 2 */"),
 
