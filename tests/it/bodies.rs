@@ -928,6 +928,33 @@ fn a_body_that_makes_its_session_read_only_is_not_refused_by_the_ledgers_row() {
     }
     assert_eq!(bank.balance(1), 106);
 
+    // There was nothing to commit, so that hooks wait until it is certain that the attempt is not repeated.
+    let ran = Rc::new(Cell::new(0));
+    db.retry(&quick(), |attempt| {
+        db.transaction(|tx| {
+            let ran = Rc::clone(&ran);
+            tx.after_commit(move || ran.set(ran.get() + 1));
+            tx.query_drop("SET TRANSACTION READ ONLY")?;
+            assert!(deposit(tx, 1, 1).is_err());
+            Ok::<_, Error>(())
+        })?;
+        if attempt.is_last() { Ok(()) } else { Err(Error::retry("once more")) }
+    })
+    .unwrap();
+    assert_eq!(ran.get(), 1);
+
+    // It is not the transaction that was begun: that one was lost to a deadlock in what was not read.
+    let mut rival = bank.rival();
+    let lost = db.transaction(|tx| {
+        deposit(tx, 9, 1)?;
+        rival.wait_for_nine();
+        drop(Queryable::query_iter(tx, "SELECT id FROM account WHERE id IN (8, 10) FOR UPDATE").map_err(Error::from)?);
+        tx.query_drop("SET TRANSACTION READ ONLY")
+    });
+    assert_eq!(lost.unwrap_err().kind(), ErrorKind::Deadlock);
+    drop(rival);
+    assert_eq!(bank.balance(9), 100);
+
     // With a fault at either of the requests of the end.
     let (proxy, db) = bank.proxied(|builder| builder.commit_ledger(true));
     for end in ["COMMIT AND", "ROLLBACK AND"] {
@@ -945,4 +972,28 @@ fn a_body_that_makes_its_session_read_only_is_not_refused_by_the_ledgers_row() {
         }
     }
     assert_eq!(bank.balance(1), 106);
+}
+
+#[test]
+fn a_body_can_go_back_to_a_savepoint_of_its_own() {
+    both(|bank, connection| {
+        bank.commits(|tx| {
+            deposit(tx, 1, 1)?;
+            tx.query_drop("SAVEPOINT mine")?;
+            deposit(tx, 2, 1)?;
+            tx.query_drop("ROLLBACK TO SAVEPOINT mine")?;
+            tx.transaction(|tx| deposit(tx, 3, 1))?;
+            deposit(tx, 4, 1)
+        });
+        assert_eq!(bank.balances([1, 2, 3, 4]), [101, 100, 101, 101], "{connection:?}");
+        // It commits nothing: a deadlock behind it is one that another attempt may cure.
+        let mut rival = bank.rival();
+        let error = bank.fails(|tx| {
+            tx.query_drop("SAVEPOINT mine")?;
+            deposit(tx, 9, 1)?;
+            rival.wait_for_nine();
+            tx.query_drop("UPDATE account SET balance = 0 WHERE id = 10")
+        });
+        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Deadlock, true), "{connection:?}");
+    });
 }

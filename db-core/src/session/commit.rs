@@ -58,11 +58,11 @@ impl Session {
             self.state.lose(unread());
         }
         self.settle();
-        let wrote = self.state.has_written();
         let result = match wish {
             Wish::Commit => self.commit(),
             Wish::Rollback => self.roll_back_as_wished(),
         };
+        let wrote = self.state.has_written();
         let ending = match (&result, wish) {
             (Ok(()), Wish::Commit) if wrote => Ending::Committed,
             (Ok(()), Wish::Commit) => Ending::NothingToCommit,
@@ -182,8 +182,11 @@ impl Session {
         };
         let commit = len - 1;
         if target.is_some() && failed.executed == commit - 1 - usize::from(vouched) && classify::is_read_only_transaction(&failed.error) {
-            // The body has made it so. By the server's word nothing can have been written: there is nothing to record, or to commit.
-            return self.roll_back_as_wished();
+            // The body has made it so. By the server's word nothing can have been written, if it is the transaction that was begun: there
+            // is nothing to record, or to commit.
+            self.roll_back_as_wished()?;
+            self.state.wrote_nothing();
+            return self.state.cause().filter(|_| vouched).cloned().map_or(Ok(()), Err);
         }
         if vouched && failed.is_missing_savepoint(commit - 1) {
             let cause = self.state.ended_unseen();

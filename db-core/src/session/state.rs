@@ -374,6 +374,11 @@ impl State {
         self.wrote || self.may_have_committed()
     }
 
+    /// The server vouches for it, whatever the texts say.
+    pub(super) fn wrote_nothing(&mut self) {
+        self.wrote = false;
+    }
+
     /// Whether COMMIT has something to do: not where all was read, or where one statement has committed itself.
     pub(super) fn needs_commit(&self) -> bool {
         self.has_written() && !self.sentinel.is_committed_alone()
