@@ -85,7 +85,8 @@ struct Line {
     marks: Vec<Mark>,
     /// What the body's own savepoint keeps, and how many nested calls it was set in.
     savepoint: Option<(World, usize)>,
-    /// The body went back to it: what the library knew its transaction by may be gone.
+    /// The body went back to it from inside of a nested call that began later: that one's savepoint is gone, and what the library knew its
+    /// transaction by may be.
     went_back: bool,
     hooks: Vec<(On, u32)>,
     /// Statements that reached the server, and those that changed a table.
@@ -440,7 +441,7 @@ impl Line {
                         Expected::Ok(_) => {}
                         // The rest of the text is not executed; a raw result hides an error behind its first reply.
                         _ if position > 0 && how.raw() => return Expected::OK,
-                        refused => return refused,
+                        refused => return if matches!(expected, Expected::Any) { expected } else { refused },
                     }
                 }
                 expected
@@ -453,6 +454,10 @@ impl Line {
             Statement::Commit | Statement::Begin => {
                 self.commits();
                 self.session.explicit = *statement == Statement::Begin;
+                // MySQL begins one that may write in a session that was made READ ONLY in the transaction before.
+                if *statement == Statement::Begin {
+                    self.perhaps_read_only |= std::mem::take(&mut self.read_only);
+                }
                 Expected::OK
             }
             Statement::Rollback => {
@@ -511,9 +516,7 @@ impl Line {
                     self.session.autocommit = true;
                     self.commits();
                     // Each statement is a transaction now. On MariaDB it is one that may write.
-                    if std::mem::take(&mut self.read_only) {
-                        self.perhaps_read_only = true;
-                    }
+                    self.perhaps_read_only |= std::mem::take(&mut self.read_only);
                 }
                 Expected::OK
             }
@@ -538,8 +541,8 @@ impl Line {
             Statement::BackToSavepoint => match self.savepoint.clone() {
                 Some((open, marks)) => {
                     self.open = open;
+                    self.went_back |= self.marks.len() > marks;
                     self.marks.iter_mut().skip(marks).for_each(|mark| mark.valid = false);
-                    self.went_back = true;
                     Expected::OK
                 }
                 None => Expected::Code(&[1305]),
@@ -1005,6 +1008,9 @@ fn check_call(call: &Call, outside: Outside, before: &World, seen: &Seen) -> Che
     }
     if seen.left_open {
         return Err(("left open", format!("locks are still held after {}", brief(&seen.told))));
+    }
+    if let Some(late) = &seen.late {
+        return Err(("late", format!("{} and later {late}, under {}", seen.world, brief(&seen.told))));
     }
     let mut walk = Walk { events: &seen.events, outside };
     let mut states: Vec<(World, Vec<Ran>)> = vec![(before.clone(), Vec::new())];

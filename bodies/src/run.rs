@@ -70,6 +70,8 @@ pub(crate) struct Seen {
     pub(crate) left_open: bool,
     /// The database afterwards.
     pub(crate) world: World,
+    /// The database once the program's connections are closed, if that is something else.
+    pub(crate) late: Option<World>,
 }
 
 /// What bodies fail with.
@@ -438,7 +440,7 @@ pub(crate) fn run(site: &mut Site, program: &Program) -> Result<Vec<Seen>> {
         let settled = site.world(fault);
         let left_open = settled.is_err();
         match settled.or_else(|_| site.world(false)) {
-            Ok(world) => seen.push(Seen { events, told, hooks, fault, rival: rival_started, left_open, world }),
+            Ok(world) => seen.push(Seen { events, told, hooks, fault, rival: rival_started, left_open, world, late: None }),
             Err(error) => {
                 outcome = Err(error);
                 break;
@@ -450,8 +452,10 @@ pub(crate) fn run(site: &mut Site, program: &Program) -> Result<Vec<Seen>> {
     }
     drop(other);
     drop(db);
-    if let Some(last) = seen.last() {
-        site.reset(&last.world)?;
+    if let Some(last) = seen.last_mut() {
+        let world = site.world(last.fault)?;
+        site.reset(&world)?;
+        last.late = Some(world).filter(|world| *world != last.world);
     }
     outcome.map(|()| seen)
 }

@@ -26,7 +26,7 @@ fn with(balances: &[(u8, i64)]) -> World {
 }
 
 fn seen(events: Vec<Event>, told: Told, world: World) -> Seen {
-    Seen { events, told, hooks: Vec::new(), fault: false, rival: false, left_open: false, world }
+    Seen { events, told, hooks: Vec::new(), fault: false, rival: false, left_open: false, late: None, world }
 }
 
 /// The rule that is broken, if one is.
