@@ -344,7 +344,7 @@ fn a_password_is_in_no_error_and_no_debug_output() {
     bank.admin_query("CREATE USER secretive@'%' IDENTIFIED BY 'hunter2'");
     bank.admin_query("GRANT ALL ON *.* TO secretive@'%'");
     let db = Db::connect(&bank.server.url().replace("root@", "secretive:hunter2@")).unwrap();
-    let shown = format!("{refused} {refused:?} {malformed} {malformed:?} {db:?} {:?} {:?}", Db::builder(&url), *db);
+    let shown = format!("{refused} {refused:?} {malformed} {malformed:?} {db:?} {:?} {:?}", Db::builder(&url), &*db);
     assert!(!shown.contains("hunter2"), "{shown}");
 }
 

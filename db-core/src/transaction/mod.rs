@@ -27,7 +27,16 @@ use crate::{Attempt, Error, ErrorKind, Result, RetryPolicy, TxOptions};
 ///
 /// All dereference to it, so that a function that takes `&Scope<'_>`, as every `#[transactional]` function does for its
 /// callers, is called with `&db` or `&pool` for a transaction of its own, and with `tx` to become part of that one.
-pub struct Scope<'a>(Inner<'a>);
+///
+/// The second parameter is never written. It makes the type one without a size, so that in `f(&pool.get()?)` and
+/// `f(&if reading { replica } else { primary })` the compiler finds the type of what is borrowed first, and dereferences it to a `Scope` then.
+pub struct Scope<'a, Size: ?Sized = [()]> {
+    inner: Inner<'a>,
+    _size: Size,
+}
+
+/// A scope by value.
+type SizedScope<'a> = Scope<'a, [(); 0]>;
 
 enum Inner<'a> {
     Database(Box<Database>),
@@ -49,7 +58,7 @@ struct Open<'a> {
 ///
 /// It stays on the thread that began it.
 pub struct Transaction<'a> {
-    scope: Scope<'a>,
+    scope: SizedScope<'a>,
     rollback_only: bool,
     waiting: Waiting,
     /// Hooks wait in a place of this thread.
@@ -57,13 +66,13 @@ pub struct Transaction<'a> {
 }
 
 impl<'a> Scope<'a> {
-    pub(crate) fn of(database: Database) -> Scope<'static> {
-        Scope(Inner::Database(Box::new(database)))
+    pub(crate) fn of(database: Database) -> SizedScope<'static> {
+        Scope { inner: Inner::Database(Box::new(database)), _size: [] }
     }
 
     /// The database that this was made of.
     pub(crate) fn database(&self) -> &Database {
-        match &self.0 {
+        match &self.inner {
             Inner::Database(database) => database,
             Inner::Open(_) => unreachable!("only a Db and a Pool ask, and both are made of a database"),
         }
@@ -154,7 +163,7 @@ impl<'a> Scope<'a> {
         inspect: impl Fn(&E) -> Option<Error>,
         body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        match &self.0 {
+        match &self.inner {
             Inner::Database(database) => {
                 let _deadline = deadline::within(options.timeout.or(database.settings.timeout));
                 let watch = Watch::transaction(&database.settings, &database.counters, name, options);
@@ -171,7 +180,7 @@ impl<'a> Scope<'a> {
         inspect: impl Fn(&E) -> Option<Error>,
         mut body: impl FnMut(Attempt) -> Result<T, E>,
     ) -> Result<T, E> {
-        match &self.0 {
+        match &self.inner {
             Inner::Database(database) => {
                 let _deadline = deadline::within(database.settings.timeout);
                 let policy = policy(database.settings.retry);
@@ -190,7 +199,7 @@ impl<'a> Scope<'a> {
         inspect: impl Fn(&E) -> Option<Error>,
         mut body: impl FnMut(Attempt, &mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        match &self.0 {
+        match &self.inner {
             Inner::Database(database) => {
                 let _deadline = deadline::within(options.timeout.or(database.settings.timeout));
                 let policy = policy(database.settings.retry);
@@ -247,7 +256,7 @@ impl<'a> Transaction<'a> {
         waiting: Waiting,
         body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Done<T, E> {
-        let scope = Scope(Inner::Open(Mutex::new(Open { session, database, waiting })));
+        let scope = Scope { inner: Inner::Open(Mutex::new(Open { session, database, waiting })), _size: [] };
         let mut tx = Transaction { scope, rollback_only: false, waiting, _thread: PhantomData };
         let outcome = catch_unwind(AssertUnwindSafe(|| body(&mut tx)));
         Done { outcome, rollback_only: tx.rollback_only }
@@ -255,14 +264,14 @@ impl<'a> Transaction<'a> {
 
     /// An error that a statement of this transaction met.
     fn own(&self, error: mysql::Error) -> Error {
-        match &self.scope.0 {
+        match &self.scope.inner {
             Inner::Open(open) => Error::from(error).at(open.try_lock().map_or(0, |open| open.database)),
             Inner::Database(_) => Error::from(error),
         }
     }
 
     fn session(&mut self) -> &mut Session {
-        match &mut self.scope.0 {
+        match &mut self.scope.inner {
             Inner::Open(open) => open.get_mut().session,
             Inner::Database(_) => unreachable!("a Transaction is made of an open scope only"),
         }
@@ -304,7 +313,7 @@ impl<'a> Deref for Transaction<'a> {
 
 impl fmt::Debug for Scope<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+        f.write_str(match self.inner {
             Inner::Database(_) => "Scope(database)",
             Inner::Open(_) => "Scope(open transaction)",
         })
