@@ -47,6 +47,43 @@ fn in_a_crate_that_renames_the_dependency_every_mistake_is_reported_where_it_is(
     assert_eq!(reports(&said), expected, "{said}");
 }
 
+/// Each function behaves as a plain one under clippy's pedantic and nursery, fulfils the lints that it expects, and runs.
+#[test]
+fn a_strict_crate_that_knows_only_a_wrapper_uses_every_shape_of_function() {
+    let server = db_testkit::Server::start().unwrap();
+    let copy = wrapped();
+    let said = cargo_in(&copy, &["clippy", "--quiet", "--package", "wrapped", "--package", "old"]);
+    assert!(said.trim().is_empty(), "{said}");
+    let output = Command::new(env!("CARGO")).args(["run", "--quiet", "--", &server.url()]).current_dir(&copy).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("every call succeeded"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn where_the_library_cannot_be_named_there_is_one_error() {
+    let said = cargo_in(&wrapped(), &["check", "--quiet", "--package", "unnamed"]);
+    let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error[") || line.starts_with("warning")).collect();
+    assert_eq!(errors.len(), 1, "{said}");
+    assert!(errors[0].contains("`db_core`") && said.contains("#[retry_on_disconnect(max_attempts = 5)]"), "{said}");
+}
+
+/// The crates of `wrapped`.
+fn wrapped() -> PathBuf {
+    let copy = project("wrapped");
+    for file in ["src/main.rs", "infra/Cargo.toml", "infra/src/lib.rs", "helper/Cargo.toml", "helper/src/lib.rs"].into_iter().chain([
+        "old/Cargo.toml",
+        "old/src/lib.rs",
+        "unnamed/Cargo.toml",
+        "unnamed/src/lib.rs",
+    ]) {
+        let text = fs::read_to_string(here().join("wrapped").join(file)).unwrap();
+        let core = here().parent().unwrap().join("db-core");
+        fs::create_dir_all(copy.join(file).parent().unwrap()).unwrap();
+        fs::write(copy.join(file), text.replace("../../../db-core", core.to_str().unwrap())).unwrap();
+    }
+    copy
+}
+
 /// As long as `db_core`, so that carets stay where they are.
 const RENAMED: &str = "storage";
 
@@ -73,8 +110,12 @@ fn renamed(folder: &str, edition: &str) -> PathBuf {
 
 /// What cargo says of every file, under the usual name.
 fn cargo(project: &Path, command: &str) -> String {
-    let output = Command::new(env!("CARGO")).args([command, "--bins", "--keep-going"]).current_dir(project).output().unwrap();
-    String::from_utf8_lossy(&output.stderr).replace(RENAMED, "db_core")
+    cargo_in(project, &[command, "--bins", "--keep-going"]).replace(RENAMED, "db_core")
+}
+
+fn cargo_in(project: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO")).args(arguments).current_dir(project).output().unwrap();
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// The errors in what a compiler said: for each file, where and what.
@@ -101,12 +142,13 @@ fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A project outside of the workspace, with the dependencies of `downstream`.
+/// A project outside of the workspace, with the manifest of `downstream` or `wrapped`.
 fn project(name: &str) -> PathBuf {
     let root = here().parent().unwrap();
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(copy.join(".cargo")).unwrap();
-    let manifest = fs::read_to_string(here().join("downstream/Cargo.toml")).unwrap();
+    let folder = if name == "wrapped" { name } else { "downstream" };
+    let manifest = fs::read_to_string(here().join(folder).join("Cargo.toml")).unwrap();
     let core = root.join("db-core");
     fs::write(copy.join("Cargo.toml"), manifest.replace("../../db-core", core.to_str().unwrap())).unwrap();
     // The versions that everything else here is tested with; and what the workspace has compiled already is not compiled again.

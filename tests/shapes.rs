@@ -171,10 +171,10 @@ fn ids(tx: &mut Transaction<'_>, below: u32) -> db_core::Result<impl Iterator<It
 
 /// # Safety
 /// `balance` points to a number.
+#[allow(unsafe_code, reason = "what an `unsafe fn` is for")]
 #[transactional]
 unsafe fn through_a_pointer(tx: &mut Transaction<'_>, balance: *mut i64) -> db_core::Result<()> {
     let found: Option<i64> = tx.query_first("SELECT balance FROM account WHERE id = 1")?;
-    #[allow(unsafe_code, reason = "what an `unsafe fn` is for")]
     unsafe {
         *balance = found.unwrap();
     }

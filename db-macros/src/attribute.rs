@@ -1,4 +1,4 @@
-//! Which attributes are there, which options has each, and which of them stand above a function?
+//! The two attributes, their options, and their uses above one function.
 
 use std::fmt::Display;
 
@@ -27,16 +27,23 @@ impl Attribute {
     /// The options, each in the form that a message shows.
     pub(crate) fn options(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Transactional => {
-                &[("isolation", "isolation = ReadCommitted"), ("read_only", "read_only"), ("join", "join"), ("on", "on = self.db")]
-            }
+            Self::Transactional => &[
+                ("isolation", "isolation = ReadCommitted"),
+                ("read_only", "read_only"),
+                ("join", "join"),
+                ("timeout", "timeout = Duration::from_secs(5)"),
+                ("on", "on = self.db"),
+                ("crate", "crate = infra::db_core"),
+            ],
             Self::RetryOnDisconnect => &[
                 ("max_attempts", "max_attempts = 5"),
                 ("base_delay", "base_delay = Duration::from_millis(50)"),
                 ("max_delay", "max_delay = Duration::from_secs(2)"),
                 ("max_elapsed", "max_elapsed = Duration::from_secs(30)"),
                 ("policy", "policy = self.retry_policy"),
+                ("timeout", "timeout = Duration::from_secs(5)"),
                 ("on", "on = self.db"),
+                ("crate", "crate = infra::db_core"),
             ],
         }
     }
@@ -61,20 +68,28 @@ impl Display for Attribute {
 /// An attribute above a function, and what is written in its parentheses.
 pub(crate) type Use = (Attribute, TokenStream);
 
-/// The attribute being expanded, and the other one where it stands below: taken off, since both expand as one.
-pub(crate) fn uses(attribute: Attribute, options: TokenStream, attrs: &mut Vec<syn::Attribute>, mistakes: &mut Mistakes) -> Vec<Use> {
+/// The attribute being expanded, and the other one where it stands below: taken off, since both expand as one. `paths` gets the path of
+/// each that is taken off, for the compiler to resolve.
+pub(crate) fn uses(
+    attribute: Attribute,
+    options: TokenStream,
+    attrs: &mut Vec<syn::Attribute>,
+    paths: &mut Vec<syn::Path>,
+    mistakes: &mut Mistakes,
+) -> Vec<Use> {
     let mut uses = vec![(attribute, options)];
     attrs.retain(|attr| {
         let Some(below) = Attribute::of(attr) else {
             return true;
         };
         let path = attr.path();
+        paths.push(path.clone());
         if uses.iter().any(|(seen, _)| *seen == below) {
             mistakes.at(path, format_args!("{below} is written twice: remove one"));
             return false;
         }
         if attribute == Attribute::Transactional {
-            mistakes.at(path, "`#[retry_on_disconnect]` goes above `#[transactional]`: every attempt is a transaction of its own");
+            mistakes.at(path, "`#[retry_on_disconnect]` goes above `#[transactional]`: each attempt is its own transaction");
         }
         let options = match &attr.meta {
             Meta::Path(_) => TokenStream::new(),

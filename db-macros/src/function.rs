@@ -1,10 +1,10 @@
-//! What did the user write? The item, cut so that the body stays as it is.
+//! The item as the user wrote it, cut so that the body stays as it is.
 
 use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt};
 use syn::parse::discouraged::Speculative;
 use syn::parse::{ParseStream, Parser};
-use syn::{Attribute, Signature, Token, Type, Visibility};
+use syn::{Attribute, GenericArgument, Lifetime, Path, PathArguments, Signature, Token, Type, Visibility};
 
 /// A function or method. The body is kept as tokens: what is half typed in an editor, or newer than our parser,
 /// reaches the compiler as it was written.
@@ -13,6 +13,8 @@ pub(crate) struct Function {
     pub(crate) vis: Visibility,
     pub(crate) defaultness: Option<Token![default]>,
     pub(crate) sig: Signature,
+    /// Attributes of ours that were taken off, for the compiler to resolve.
+    pub(crate) taken_off: Vec<Path>,
     /// `#![…]` at the top of the body: they are the function's, and stay at the top whatever the body becomes.
     pub(crate) inner_attrs: Vec<Attribute>,
     pub(crate) body: Body,
@@ -40,12 +42,12 @@ impl Item {
     /// What is in the body's braces is not looked at: it may be long, and need not be complete.
     pub(crate) fn read(tokens: TokenStream) -> syn::Result<Self> {
         let mut tokens: Vec<TokenTree> = tokens.into_iter().collect();
-        let block = tokens.pop_if(|last| matches!(last, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace));
-        let in_place = block.iter().map(|block| match block {
-            TokenTree::Group(block) => TokenTree::Group(with_stream(block, TokenStream::new())),
-            other => other.clone(),
-        });
-        let head = tokens.into_iter().chain(in_place).collect();
+        let block = tokens.last().and_then(block);
+        if let Some(block) = &block {
+            tokens.pop();
+            tokens.push(with_stream(block, TokenStream::new()).into());
+        }
+        let head = tokens.into_iter().collect();
         let read = |input: ParseStream<'_>| {
             let attrs = input.call(Attribute::parse_outer)?;
             let ahead = input.fork();
@@ -58,7 +60,7 @@ impl Item {
             }
         };
         let mut item = read.parse2(head)?;
-        if let Some(TokenTree::Group(block)) = block {
+        if let Some(block) = block {
             item.put_back(block)?;
         }
         Ok(item)
@@ -84,13 +86,26 @@ impl Item {
     }
 }
 
+/// The braces, or those inside the invisible ones around a `$body:block` of `macro_rules!`.
+fn block(last: &TokenTree) -> Option<Group> {
+    match last {
+        TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Some(group.clone()),
+        TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
+            let mut inside = group.stream().into_iter();
+            let only = inside.next()?;
+            if inside.next().is_some() { None } else { block(&only) }
+        }
+        _ => None,
+    }
+}
+
 /// After its attributes.
 fn function(input: ParseStream<'_>) -> syn::Result<Function> {
     let vis = input.parse()?;
     let defaultness = input.parse()?;
     let sig = input.parse()?;
     let body = if input.peek(Token![;]) { Body::Missing(input.parse()?) } else { Body::Block(input.parse()?) };
-    Ok(Function { attrs: Vec::new(), vis, defaultness, sig, inner_attrs: Vec::new(), body })
+    Ok(Function { attrs: Vec::new(), taken_off: Vec::new(), vis, defaultness, sig, inner_attrs: Vec::new(), body })
 }
 
 fn begins_with_inner_attr(block: &Group) -> bool {
@@ -129,9 +144,55 @@ impl ToTokens for Function {
     }
 }
 
-/// Whether an item that could not be read as a function is one all the same, in syntax that our parser does not know.
+/// Whether an item that could not be read as a function is one anyway, in syntax that our parser does not know.
 pub(crate) fn looks_like_a_function(item: &TokenStream) -> bool {
     item.clone().into_iter().any(|token| matches!(token, TokenTree::Ident(word) if word == "fn"))
+}
+
+/// Whether the function is one that the compiler has reported before it expands the attribute: with a default for a parameter, a
+/// parameter without a type, or an expression for a body.
+pub(crate) fn is_refused_by_the_compiler(item: &TokenStream) -> bool {
+    let tokens: Vec<TokenTree> = item.clone().into_iter().collect();
+    let parameters = tokens.iter().enumerate().find_map(|(index, token)| match token {
+        TokenTree::Group(group) if group.delimiter() == Delimiter::Parenthesis && index > 1 => Some((index, group.stream())),
+        _ => None,
+    });
+    let Some((index, parameters)) = parameters else {
+        return false;
+    };
+    let parameters: Vec<TokenTree> = parameters.into_iter().collect();
+    let is_receiver = |parameter: &[TokenTree]| matches!(parameter.last(), Some(TokenTree::Ident(word)) if word == "self");
+    let is_wrong = |parameter: &[TokenTree]| {
+        has_outside_of_angles(parameter, '=') || !parameter.is_empty() && !is_receiver(parameter) && !has_outside_of_angles(parameter, ':')
+    };
+    has_outside_of_angles(&tokens[index + 1..], '=') || split_outside_of_angles(&parameters, ',').into_iter().any(is_wrong)
+}
+
+fn has_outside_of_angles(tokens: &[TokenTree], wanted: char) -> bool {
+    split_outside_of_angles(tokens, wanted).len() > 1
+}
+
+/// `A<B, C>` is one piece.
+fn split_outside_of_angles(tokens: &[TokenTree], separator: char) -> Vec<&[TokenTree]> {
+    let mut depth = 0_u32;
+    let mut before = ' ';
+    tokens
+        .split(|token| {
+            let TokenTree::Punct(punct) = token else {
+                before = ' ';
+                return false;
+            };
+            let mark = punct.as_char();
+            match mark {
+                '<' => depth += 1,
+                // Not that of an arrow.
+                '>' if before != '-' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            before = mark;
+            depth == 0 && mark == separator
+        })
+        .collect()
 }
 
 /// `struct` of `pub struct Store;`, or whatever else the item begins with.
@@ -148,10 +209,40 @@ pub(crate) fn plain(ty: &Type) -> &Type {
     }
 }
 
+/// `db_core::Transaction<'_>`
+pub(crate) fn path(ty: &Type) -> Option<&Path> {
+    match plain(ty) {
+        Type::Path(path) => Some(&path.path),
+        _ => None,
+    }
+}
+
 /// `Transaction` of `db_core::Transaction<'_>`.
 pub(crate) fn last_segment(ty: &Type) -> Option<&Ident> {
-    match plain(ty) {
-        Type::Path(path) => path.path.segments.last().map(|segment| &segment.ident),
+    path(ty)?.segments.last().map(|segment| &segment.ident)
+}
+
+/// `db_core` of `db_core::Transaction<'_>`.
+pub(crate) fn qualifier(ty: &Type) -> Option<&Ident> {
+    path(ty)?.segments.iter().rev().nth(1).map(|segment| &segment.ident)
+}
+
+/// `'a` of `Transaction<'a>`.
+pub(crate) fn named_lifetime(ty: &Type) -> Option<&Lifetime> {
+    lifetime(ty).filter(|lifetime| lifetime.ident != "_" && lifetime.ident != "static")
+}
+
+/// Whether the last segment has a lifetime, as `Transaction<'_>` has.
+pub(crate) fn has_lifetime(ty: &Type) -> bool {
+    lifetime(ty).is_some()
+}
+
+fn lifetime(ty: &Type) -> Option<&Lifetime> {
+    match &path(ty)?.segments.last()?.arguments {
+        PathArguments::AngleBracketed(list) => list.args.iter().find_map(|argument| match argument {
+            GenericArgument::Lifetime(lifetime) => Some(lifetime),
+            _ => None,
+        }),
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! What do `#[transactional]` and `#[retry_on_disconnect]` do to a function?
+//! The attributes `#[transactional]` and `#[retry_on_disconnect]`.
 //!
 //! They are used, and documented, as `db_core::transactional` and `db_core::retry_on_disconnect`. What follows is for those who
 //! change them.
@@ -9,15 +9,15 @@
 //!
 //! In reading order:
 //!
-//! - `attribute`: which attributes are there, which options has each, and which of them stand above a function?
-//! - `function`: what did the user write? The item, cut so that the body stays as it is.
-//! - `valid`: which items are refused? It asks `parameters` (which one is the transaction?) and `settings` (what do the
-//!   options mean?, of which `options` knows the syntax). Every message is in one of these four files, or in `attribute`.
+//! - `attribute`: the two attributes, their options, and their uses above one function.
+//! - `function`: the item as the user wrote it, cut so that the body stays as it is.
+//! - `valid`: which items are refused. It asks `parameters` (which one is the transaction) and `settings` (the meaning of the
+//!   options, of which `options` knows the syntax). Every message is in one of these four files, or in `attribute`.
 //! - `mistakes` and `suggest`: all messages of one use, and "did you mean".
-//! - `expand`: what is generated?
-//! - `refuse`: what stands in for a function that cannot be wrapped?
-//! - `replay`: how does an argument survive a second attempt?
-//! - `runtime`: by which path does the calling crate reach `db-core`?
+//! - `expand`: the generated code.
+//! - `refuse`: what stands in for a function that cannot be wrapped.
+//! - `replay`: the arguments of each attempt; `lints`: the attributes of a parameter.
+//! - `runtime`: the path by which the calling crate reaches `db-core`.
 //!
 //! Everything but `runtime` and this file is a pure function on `proc_macro2` tokens; `tests.rs` holds what is
 //! generated as formatted code.
@@ -27,6 +27,7 @@ mod any_tokens;
 mod attribute;
 mod expand;
 mod function;
+mod lints;
 mod mistakes;
 mod options;
 mod parameters;
@@ -60,7 +61,7 @@ pub fn retry_on_disconnect(options: proc_macro::TokenStream, item: proc_macro::T
 
 /// The whole of both macros: the item wrapped, or left as it is, and every mistake found in it.
 fn apply(attribute: Attribute, options: TokenStream, item: TokenStream, runtime: &Runtime) -> TokenStream {
-    let (checked, mistakes) = valid::check(attribute, options, item);
+    let (checked, mistakes) = valid::check(attribute, options, item, runtime);
     let mut tokens = match checked {
         Checked::Wrap(wrapper) => expand::expand(*wrapper, runtime),
         Checked::Refuse(refused) => refuse::stand_in(*refused, runtime),

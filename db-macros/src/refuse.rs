@@ -1,4 +1,4 @@
-//! What stands in for a function that cannot be wrapped?
+//! What stands in for a function that cannot be wrapped.
 //!
 //! ```text
 //! #[transactional]
@@ -18,30 +18,30 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
 use syn::{FnArg, PatType};
 
-use crate::expand::scope_parameter;
+use crate::expand::{resolved, scope_parameter};
 use crate::function::{self, Body};
-use crate::parameters::{referred, refers_to};
-use crate::runtime::Runtime;
+use crate::lints::inside;
+use crate::parameters::referred;
+use crate::runtime::{Private, Runtime};
 use crate::valid::Refused;
 
 pub(crate) fn stand_in(refused: Refused, runtime: &Runtime) -> TokenStream {
-    let Refused { mut function, takes_scope } = refused;
+    let Refused { mut function, takes_scope, transactions, attempts, library } = refused;
+    let private = Private::new(runtime, library.as_ref());
     // Else the body would be one that runs in the compiler.
     function.sig.constness = None;
-    let mut given = TokenStream::new();
-    for input in std::mem::take(&mut function.sig.inputs) {
-        let is_transaction = refers_to(&input, |name| name == "Transaction").is_some();
-        let is_attempt = refers_to(&input, |name| name == "Attempt").is_some();
+    let mut given = resolved(&function.taken_off);
+    for (index, input) in std::mem::take(&mut function.sig.inputs).into_iter().enumerate() {
         match input {
-            FnArg::Typed(parameter) if is_transaction => {
-                given.extend(local(&parameter, true, runtime));
+            FnArg::Typed(parameter) if transactions.contains(&index) => {
+                given.extend(local(&parameter, true, private));
                 if takes_scope {
-                    let (argument, _) = scope_parameter(&parameter, runtime);
+                    let (argument, _) = scope_parameter(&parameter, private);
                     function.sig.inputs.push(argument);
                 }
             }
-            FnArg::Typed(parameter) if is_attempt => {
-                given.extend(local(&parameter, false, runtime));
+            FnArg::Typed(parameter) if attempts.contains(&index) => {
+                given.extend(local(&parameter, false, private));
             }
             input => function.sig.inputs.push(input),
         }
@@ -56,15 +56,15 @@ pub(crate) fn stand_in(refused: Refused, runtime: &Runtime) -> TokenStream {
 }
 
 /// What the caller does not pass, for the body.
-fn local(parameter: &PatType, lent: bool, runtime: &Runtime) -> TokenStream {
+fn local(parameter: &PatType, lent: bool, private: Private<'_>) -> TokenStream {
     let at = Span::mixed_site();
-    let db_core = runtime.path(at);
     let PatType { attrs, pat, ty, .. } = parameter;
+    let attrs = inside(attrs);
     let ty = if lent {
         let transaction = referred(ty);
         quote_spanned!(at=> &mut #transaction)
     } else {
         ty.to_token_stream()
     };
-    quote_spanned!(at=> #(#attrs)* let #pat: #ty = #db_core::__private::refused();)
+    quote_spanned!(at=> #(#attrs)* let #pat: #ty = #private::refused();)
 }

@@ -1,21 +1,24 @@
-//! What do the options mean, and which of them are refused?
+//! The meaning of the options, and which of them are refused.
 //!
-//! A mistake in an option leaves that option out, and the function is wrapped all the same.
+//! A mistake in an option leaves that option out, and the function is wrapped anyway.
 
 use proc_macro2::Ident;
+use proc_macro2::TokenStream;
 use quote::ToTokens;
-use syn::{Expr, ExprLit, ExprPath, Lit};
+use syn::{Expr, ExprLit, Lit};
 
 use crate::attribute::{Attribute, Use};
 use crate::mistakes::Mistakes;
-use crate::options::{self, Written};
-use crate::suggest::{list, nearest};
+use crate::options::{self, Piece, Written, plain};
+use crate::suggest::{by_part, list, nearest};
 
 /// What the attributes above one function say.
 #[derive(Default)]
 pub(crate) struct Settings {
     /// The one database that both attributes may name.
     pub(crate) on: Option<Expr>,
+    /// The path of `db-core`, where the manifest does not name it.
+    pub(crate) library: Option<syn::Path>,
     pub(crate) transaction: Option<TransactionOptions>,
     pub(crate) retry: Option<RetryOptions>,
 }
@@ -26,13 +29,14 @@ pub(crate) struct TransactionOptions {
     pub(crate) isolation: Option<(Ident, Level)>,
     pub(crate) read_only: Option<Ident>,
     pub(crate) join: Option<Ident>,
+    pub(crate) timeout: Option<Box<Expr>>,
 }
 
 pub(crate) enum Level {
     /// `ReadCommitted`
     Named(Ident),
-    /// `config::LEVEL`
-    Path(ExprPath),
+    /// `config::LEVEL`, or whatever else is an `Isolation`.
+    Value(Box<Expr>),
 }
 
 #[derive(Default)]
@@ -41,62 +45,191 @@ pub(crate) struct RetryOptions {
     pub(crate) policy: Option<Box<Expr>>,
     /// Single settings, each on top of that policy.
     pub(crate) settings: Vec<(Ident, Expr)>,
+    /// Of the whole call, where there is no transaction that has it.
+    pub(crate) timeout: Option<Box<Expr>>,
 }
 
-/// The options of both attributes.
-pub(crate) fn read(uses: Vec<Use>, mistakes: &mut Mistakes) -> Settings {
+/// The options that both attributes have.
+#[derive(Default)]
+struct Shared {
+    on: Option<Expr>,
+    library: Option<Expr>,
+    timeout: Option<Expr>,
+}
+
+/// The options of both attributes. `is_argument`: whether the function has a parameter of this name.
+pub(crate) fn read(uses: Vec<Use>, is_argument: impl Fn(&str) -> bool, mistakes: &mut Mistakes) -> Settings {
     let mut settings = Settings::default();
+    let mut shared = Shared::default();
     for (attribute, tokens) in uses {
-        let options = distinct_options(attribute, options::parse(tokens), mistakes);
-        let database = match attribute {
+        let options = distinct_options(attribute, tokens, &is_argument, mistakes);
+        let found = match attribute {
             Attribute::Transactional => {
-                let (options, database) = transaction_options(options, mistakes);
+                let (options, found) = transaction_options(options, &is_argument, mistakes);
                 settings.transaction = Some(options);
-                database
+                found
             }
             Attribute::RetryOnDisconnect => {
-                let (options, database) = retry_options(options, mistakes);
+                let (options, found) = retry_options(options, mistakes);
                 settings.retry = Some(options);
-                database
+                found
             }
         };
-        match (&settings.on, database) {
-            (Some(first), Some(second)) if same_tokens(first, &second) => {}
-            (Some(first), Some(second)) => {
-                let first = first.to_token_stream();
-                mistakes.at(second, format_args!("the other attribute says `on = {first}`: an attempt has one database, say it once"));
-            }
-            (None, Some(database)) => settings.on = Some(database),
-            (_, None) => {}
-        }
+        once(
+            &mut shared.on,
+            found.on,
+            |first| format!("the other attribute says `on = {first}`: an attempt has one database, say it once"),
+            mistakes,
+        );
+        once(&mut shared.library, found.library, |first| format!("the other attribute says `crate = {first}`: say it once"), mistakes);
+        once(
+            &mut shared.timeout,
+            found.timeout,
+            |first| format!("the other attribute says `timeout = {first}`: it is that of the whole call, say it once"),
+            mistakes,
+        );
     }
+    match (&mut settings.transaction, &mut settings.retry) {
+        (Some(transaction), _) => transaction.timeout = shared.timeout.map(Box::new),
+        (None, Some(retry)) => retry.timeout = shared.timeout.map(Box::new),
+        (None, None) => {}
+    }
+    settings.on = shared.on;
+    settings.library = shared.library.and_then(|value| library(&value, mistakes));
     settings
 }
 
-fn same_tokens(one: &Expr, other: &Expr) -> bool {
-    one.to_token_stream().to_string() == other.to_token_stream().to_string()
+/// Of two attributes that say the same, or of the only one that says it.
+fn once(said: &mut Option<Expr>, found: Option<Expr>, otherwise: impl Fn(&str) -> String, mistakes: &mut Mistakes) {
+    match (&*said, found) {
+        (Some(first), Some(second)) => {
+            let first = text(first);
+            if first != text(&second) {
+                mistakes.at(second, otherwise(&first));
+            }
+        }
+        (None, found) => *said = found,
+        (_, None) => {}
+    }
+}
+
+fn library(value: &Expr, mistakes: &mut Mistakes) -> Option<syn::Path> {
+    match plain(value) {
+        Expr::Path(path) if path.qself.is_none() => return Some(path.path.clone()),
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
+            mistakes.at(text, format_args!("a path, not a string: write `crate = {}`", text.value()));
+        }
+        other => mistakes.at(other, "`crate` takes the path of `db-core`: `crate = infra::db_core`"),
+    }
+    None
 }
 
 /// The options that this attribute has, each once.
-fn distinct_options(attribute: Attribute, (written, error): (Vec<Written>, Option<syn::Error>), mistakes: &mut Mistakes) -> Vec<Written> {
+fn distinct_options(
+    attribute: Attribute,
+    tokens: TokenStream,
+    is_argument: &impl Fn(&str) -> bool,
+    mistakes: &mut Mistakes,
+) -> Vec<Written> {
+    let (pieces, errors) = options::parse(tokens);
     let mut distinct: Vec<Written> = Vec::new();
-    for option in written {
+    for piece in pieces {
+        let Some(option) = understood(attribute, piece, is_argument, mistakes) else {
+            continue;
+        };
         let name = &option.name;
         if attribute.example(&name.to_string()).is_none() {
-            mistakes.at(name, unknown_option(attribute, name));
+            mistakes.at(name, unknown_option(attribute, &option));
         } else if distinct.iter().any(|earlier| earlier.name == *name) {
             mistakes.at(name, format_args!("`{name}` is written twice: remove one"));
         } else {
             distinct.push(option);
         }
     }
-    if let Some(error) = error {
+    for error in errors {
         mistakes.push(error);
     }
     distinct
 }
 
-fn unknown_option(attribute: Attribute, name: &Ident) -> String {
+/// The option that was meant. Where it is said in another way than it should be, that is the only mistake.
+fn understood(attribute: Attribute, piece: Piece, is_argument: &impl Fn(&str) -> bool, mistakes: &mut Mistakes) -> Option<Written> {
+    let has = |name: &Ident| attribute.example(&name.to_string()).is_some();
+    match piece {
+        Piece::Option(Written { name, value: None }) if !has(&name) => match unnamed(attribute, &name.to_string(), is_argument) {
+            Some(_) => understood(attribute, Piece::Unnamed(Expr::Verbatim(name.into_token_stream())), is_argument, mistakes),
+            None => Some(Written { name, value: None }),
+        },
+        Piece::Option(option) => Some(option),
+        Piece::Misspelt(option, whole) if has(&option.name) => {
+            let name = &option.name;
+            let is_flag = attribute.example(&name.to_string()).is_some_and(|example| name == example);
+            let value = option.value.as_ref().map(text).unwrap_or_default();
+            if is_flag {
+                mistakes.at(whole, format_args!("`{name}` takes no value: write `{name}`, or leave it out"));
+                return None;
+            }
+            let value = level_of(&value).filter(|_| name == "isolation").map_or(value, str::to_owned);
+            mistakes.at(whole, format_args!("the value of an option follows `=`: write `{name} = {value}`"));
+            (name == "on" || name == "crate").then_some(option)
+        }
+        Piece::Misspelt(option, _) => Some(option),
+        Piece::Unnamed(value) => {
+            let written = text(&value);
+            match unnamed(attribute, &written, is_argument) {
+                Some(meant) => mistakes.at(&value, format_args!("an option has a name: write `{meant}`")),
+                None => mistakes.at(&value, needs_name(attribute)),
+            }
+            // The database that was meant is not missing as well.
+            let name = Ident::new("on", proc_macro2::Span::call_site());
+            (unnamed(attribute, &written, is_argument)?.starts_with("on = ")).then_some(Written { name, value: Some(value) })
+        }
+        Piece::Words(name, words) => {
+            let level = level_of(&words.to_string()).filter(|_| attribute == Attribute::Transactional);
+            match (name, level) {
+                (None, Some(level)) => mistakes.at(words, format_args!("an option has a name: write `isolation = {level}`")),
+                (None, None) => mistakes.at(words, needs_name(attribute)),
+                (Some(name), Some(level)) if name == "isolation" => mistakes.at(words, format_args!("did you mean `isolation = {level}`?")),
+                (Some(name), _) if name == "isolation" && has(&name) => mistakes.at(words, unknown_level()),
+                (Some(name), _) => {
+                    mistakes.at(words, format_args!("a value is one expression: is there a comma missing after `{name} = …`?"));
+                }
+            }
+            None
+        }
+        Piece::Nothing(comma) => {
+            mistakes.at(comma, "there is no option before this comma: remove one comma");
+            None
+        }
+    }
+}
+
+/// As one would write it.
+fn text(value: &Expr) -> String {
+    value.to_token_stream().to_string().replace(" . ", ".").replace(" :: ", "::").replace("& ", "&")
+}
+
+fn needs_name(attribute: Attribute) -> String {
+    let names = list(attribute.options().iter().map(|(name, _)| *name));
+    format!("an option has a name, `name = value`: {attribute} has {names}")
+}
+
+/// The option that a value without a name is meant for.
+fn unnamed(attribute: Attribute, value: &str, is_argument: &impl Fn(&str) -> bool) -> Option<String> {
+    let value = value.trim_start_matches('&').trim_matches('"');
+    if value == "self" || value.starts_with("self.") || is_argument(value.split('.').next().unwrap_or(value)) {
+        return Some(format!("on = {value}"));
+    }
+    match attribute {
+        Attribute::Transactional => {
+            level_of(value.strip_prefix("Isolation::").unwrap_or(value)).map(|level| format!("isolation = {level}"))
+        }
+        Attribute::RetryOnDisconnect => value.replace('_', "").parse::<u32>().is_ok().then(|| format!("max_attempts = {value}")),
+    }
+}
+
+fn unknown_option(attribute: Attribute, option: &Written) -> String {
+    let name = &option.name;
     let written = name.to_string();
     if let Some(other) = Attribute::ALL.into_iter().find(|other| other.example(&written).is_some()) {
         return format!("`{name}` is an option of {other}");
@@ -108,19 +241,26 @@ fn unknown_option(attribute: Attribute, name: &Ident) -> String {
     }
 }
 
-fn transaction_options(written: Vec<Written>, mistakes: &mut Mistakes) -> (TransactionOptions, Option<Expr>) {
+fn transaction_options(
+    written: Vec<Written>,
+    is_argument: &impl Fn(&str) -> bool,
+    mistakes: &mut Mistakes,
+) -> (TransactionOptions, Shared) {
     let attribute = Attribute::Transactional;
     let mut options = TransactionOptions::default();
-    let mut on = None;
+    let mut shared = Shared::default();
     for option in written {
         match option.name.to_string().as_str() {
             "isolation" => {
-                options.isolation =
-                    value(attribute, &option, mistakes).and_then(|value| level(&value, mistakes)).map(|level| (option.name, level));
+                options.isolation = value(attribute, &option, mistakes)
+                    .and_then(|value| level(value, is_argument, mistakes))
+                    .map(|level| (option.name, level));
             }
             "read_only" => options.read_only = flag(option, mistakes),
             "join" => options.join = flag(option, mistakes),
-            _ => on = value(attribute, &option, mistakes),
+            "timeout" => shared.timeout = value(attribute, &option, mistakes).filter(|value| is_duration(&option.name, value, mistakes)),
+            "on" => shared.on = value(attribute, &option, mistakes),
+            _ => shared.library = value(attribute, &option, mistakes),
         }
     }
     if options.join.is_some() {
@@ -135,85 +275,109 @@ fn transaction_options(written: Vec<Written>, mistakes: &mut Mistakes) -> (Trans
             );
         }
     }
-    (options, on)
+    (options, shared)
 }
 
 const LEVELS: [&str; 4] = ["ReadUncommitted", "ReadCommitted", "RepeatableRead", "Serializable"];
+const WORDS: [&[&str]; 4] = [&["read", "uncommitted"], &["read", "committed"], &["repeatable", "read"], &["serializable"]];
 
-fn level(value: &Expr, mistakes: &mut Mistakes) -> Option<Level> {
-    let levels = || LEVELS.into_iter();
-    match value {
-        Expr::Path(path) => {
-            let Some(name) = path.path.get_ident() else {
-                return Some(Level::Path(path.clone()));
-            };
-            if levels().any(|level| name == level) {
+fn level(value: Expr, is_argument: &impl Fn(&str) -> bool, mistakes: &mut Mistakes) -> Option<Level> {
+    match plain(&value) {
+        Expr::Path(path) if path.qself.is_none() && path.path.get_ident().is_some_and(|name| !is_argument(&name.to_string())) => {
+            let name = path.path.get_ident()?;
+            let written = name.to_string();
+            if LEVELS.into_iter().any(|level| written == level) {
                 return Some(Level::Named(name.clone()));
             }
-            match same_level(&name.to_string()) {
+            match level_of(&written) {
                 Some(level) => mistakes.at(name, format_args!("did you mean `isolation = {level}`?")),
-                None => mistakes.at(name, format_args!("unknown isolation level `{name}`: there are {}", list(levels()))),
+                // The name of a constant.
+                None if !written.contains(char::is_lowercase) => return Some(Level::Value(Box::new(value))),
+                None => {
+                    let levels = list(LEVELS.into_iter());
+                    mistakes.at(name, format_args!("unknown isolation level `{name}`: there are {levels}"));
+                }
             }
         }
-        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
-            let level = same_level(&text.value()).unwrap_or("ReadCommitted");
-            mistakes.at(text, format_args!("a name, not a string: write `isolation = {level}`"));
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => match level_of(&text.value()) {
+            Some(level) => mistakes.at(text, format_args!("a name, not a string: write `isolation = {level}`")),
+            None => mistakes.at(text, format_args!("a name, not a string: {}", unknown_level())),
+        },
+        // `READ-COMMITTED`
+        other @ (Expr::Lit(_) | Expr::Binary(_) | Expr::Closure(_)) => {
+            match level_of(&other.to_token_stream().to_string()).filter(|_| matches!(other, Expr::Binary(_))) {
+                Some(level) => mistakes.at(other, format_args!("did you mean `isolation = {level}`?")),
+                None => mistakes.at(other, unknown_level()),
+            }
         }
-        other => mistakes.at(other, format_args!("`isolation` takes one of {}", list(levels()))),
+        _ => return Some(Level::Value(Box::new(value))),
     }
     None
 }
 
-/// `READ COMMITTED`, `read-committed` and `read_committed` are spellings of `ReadCommitted`.
-fn same_level(written: &str) -> Option<&'static str> {
-    let letters: String = written.chars().filter(|letter| letter.is_alphanumeric()).collect();
-    nearest(&letters, LEVELS.into_iter())
+fn unknown_level() -> String {
+    format!("`isolation` takes one of {}", list(LEVELS.into_iter()))
 }
 
-fn retry_options(written: Vec<Written>, mistakes: &mut Mistakes) -> (RetryOptions, Option<Expr>) {
+/// `READ COMMITTED`, `read-committed` and `Committed` mean `ReadCommitted`; `Read` may mean two.
+fn level_of(written: &str) -> Option<&'static str> {
+    let letters: String = written.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    by_part(&letters, &WORDS).map(|index| LEVELS[index])
+}
+
+fn retry_options(written: Vec<Written>, mistakes: &mut Mistakes) -> (RetryOptions, Shared) {
     let attribute = Attribute::RetryOnDisconnect;
     let mut options = RetryOptions::default();
-    let mut on = None;
+    let mut shared = Shared::default();
     for option in written {
         let Some(value) = value(attribute, &option, mistakes) else {
             continue;
         };
         let name = option.name;
         match name.to_string().as_str() {
-            "on" => on = Some(value),
+            "on" => shared.on = Some(value),
+            "crate" => shared.library = Some(value),
+            "timeout" => shared.timeout = is_duration(&name, &value, mistakes).then_some(value),
             "max_attempts" => {
                 if attempts(&value, mistakes) {
                     options.settings.push((name, value));
                 }
             }
-            "policy" => {
-                if let Expr::Lit(literal) = &value {
-                    mistakes.at(literal, "`policy` takes a `RetryPolicy`, such as `RetryPolicy::default()`");
-                } else {
-                    options.policy = Some(Box::new(value));
-                }
-            }
+            "policy" => match plain(&value) {
+                Expr::Lit(literal) => mistakes.at(literal, "`policy` takes a `RetryPolicy`, such as `RetryPolicy::default()`"),
+                Expr::Closure(closure) => mistakes.at(
+                    closure,
+                    "`policy` takes a `RetryPolicy`, not a closure: for single settings write `max_attempts = 3` and the like",
+                ),
+                _ => options.policy = Some(Box::new(value)),
+            },
             _ => {
-                if let Expr::Lit(literal) = &value {
-                    mistakes.at(literal, format_args!("`{name}` takes a `Duration`, such as `Duration::from_millis(50)`"));
-                } else {
+                if is_duration(&name, &value, mistakes) {
                     options.settings.push((name, value));
                 }
             }
         }
     }
     delays_in_order(&options, mistakes);
-    (options, on)
+    (options, shared)
+}
+
+fn is_duration(name: &Ident, value: &Expr, mistakes: &mut Mistakes) -> bool {
+    let Expr::Lit(literal) = plain(value) else {
+        return true;
+    };
+    mistakes.at(literal, format_args!("`{name}` takes a `Duration`, such as `Duration::from_millis(50)`"));
+    false
 }
 
 /// What is no literal is left to the compiler, which knows its type and value.
 fn attempts(value: &Expr, mistakes: &mut Mistakes) -> bool {
-    let Expr::Lit(ExprLit { lit, .. }) = value else {
+    let Expr::Lit(ExprLit { lit, .. }) = plain(value) else {
         return true;
     };
     match lit {
         Lit::Int(number) if number.base10_parse::<u64>().is_ok_and(|number| number == 0) => {
-            mistakes.at(number, "the first run counts: `max_attempts = 1` runs the body once and never again");
+            mistakes.at(number, "the first attempt counts: `max_attempts = 1` runs the body once, without a retry");
             false
         }
         Lit::Int(number) if number.base10_parse::<u32>().is_err() => {
@@ -243,11 +407,11 @@ fn delays_in_order(options: &RetryOptions, mistakes: &mut Mistakes) {
 
 /// What `Duration::from_millis(50)` comes to, under whatever path, and the like of it.
 fn nanoseconds(duration: &Expr) -> Option<u128> {
-    let Expr::Call(call) = duration else {
+    let Expr::Call(call) = plain(duration) else {
         return None;
     };
     let (Expr::Path(constructor), [Expr::Lit(ExprLit { lit: Lit::Int(number), .. })]) =
-        (&*call.func, call.args.iter().collect::<Vec<_>>().as_slice())
+        (plain(&call.func), call.args.iter().map(plain).collect::<Vec<_>>().as_slice())
     else {
         return None;
     };
@@ -291,15 +455,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_of_a_level_is_recognised() {
+    fn a_level_is_recognised_by_what_only_it_can_mean() {
         for (written, level) in [
             ("READ COMMITTED", Some("ReadCommitted")),
-            ("repeatable-read", Some("RepeatableRead")),
-            ("Serialisable", Some("Serializable")),
+            ("Committed", Some("ReadCommitted")),
+            ("comitted", Some("ReadCommitted")),
+            ("ReadCommited", Some("ReadCommitted")),
+            ("Commit", Some("ReadCommitted")),
             ("READ_UNCOMMITTED", Some("ReadUncommitted")),
+            ("Uncommitted", Some("ReadUncommitted")),
+            ("uncommited", Some("ReadUncommitted")),
+            ("repeatable-read", Some("RepeatableRead")),
+            ("Repeatable", Some("RepeatableRead")),
+            ("RepeatbleRead", Some("RepeatableRead")),
+            ("Serialisable", Some("Serializable")),
+            ("Serial", Some("Serializable")),
+            ("Read", None),
+            ("Reed", None),
             ("Snapshot", None),
+            ("Level", None),
+            ("", None),
         ] {
-            assert_eq!(same_level(written), level, "{written}");
+            assert_eq!(level_of(written), level, "{written}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Did you mean …? Which name is near to what was written, and how are names listed?
+//! Suggestions: the name nearest to what was written, and lists of names.
 
 /// The name that was meant: contained in what was written, or the other way round, or a typing error away.
 pub(crate) fn nearest(written: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
@@ -28,6 +28,24 @@ fn keystrokes(from: &str, to: &str) -> usize {
         }
     }
     row[to.chars().count()]
+}
+
+/// The one name that was meant by part of it: whole words from its beginning or end, or at least four letters that it begins with. The
+/// name and its words are lower-case letters, each word a typing error or two away. `None` where several fit.
+pub(crate) fn by_part<'a>(written: &str, names: &[&'a [&'a str]]) -> Option<usize> {
+    let slip = |part: &str| {
+        let distance = keystrokes(written, part);
+        (distance <= (part.len() / 4).min(2)).then_some(distance)
+    };
+    let fits = |words: &&[&str]| {
+        let parts = (1..=words.len()).flat_map(|count| [words[..count].concat(), words[words.len() - count..].concat()]);
+        let begun = written.len() >= 4 && words.iter().any(|word| word.starts_with(written));
+        parts.filter_map(|part| slip(&part)).chain(begun.then_some(0)).min()
+    };
+    let distances: Vec<_> = names.iter().map(fits).collect();
+    let least = distances.iter().flatten().min()?;
+    let mut nearest = (0..names.len()).filter(|index| distances[*index].as_ref() == Some(least));
+    nearest.next().filter(|_| nearest.next().is_none())
 }
 
 /// `a`, `b` and `c`, in backticks.

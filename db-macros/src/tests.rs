@@ -1,7 +1,6 @@
-//! What is generated, as formatted code. `UPDATE_EXPECT=1 cargo test -p db-macros` writes it anew.
+//! The generated code, formatted. `UPDATE_EXPECT=1 cargo test -p db-macros` writes it anew.
 
 use expect_test::{Expect, expect};
-use proc_macro_crate::FoundCrate;
 use proc_macro2::TokenStream;
 
 use crate::apply;
@@ -23,7 +22,7 @@ fn expand(text: &str) -> TokenStream {
         other => panic!("no attribute of ours: {other}"),
     };
     let options = options.strip_suffix(')').expect("closed parentheses");
-    apply(attribute, tokens(options), tokens(item), &Runtime::new(FoundCrate::Itself))
+    apply(attribute, tokens(options), tokens(item), &Runtime::named("db_core".to_owned()))
 }
 
 fn formatted(tokens: TokenStream) -> String {
@@ -59,7 +58,7 @@ where
             /// Documented.
             #[must_use]
             pub(crate) fn transfer<'a, T: Amount>(
-                tx: &::db_core::__private::Scope<'_>,
+                tx: &::db_core::__private::ScopeOf<'_>,
                 from: &'a str,
                 amount: T,
             ) -> Result<(), BankError>
@@ -68,12 +67,12 @@ where
             {
                 ::db_core::__private::transactional(
                     tx,
-                    ::db_core::__private::TxOptions::new(),
+                    ::db_core::__private::TxOptionsOf::new(),
                     |tx: &mut Transaction<'_>| -> Result<(), BankError> {
                         debit(tx, from, amount)?;
                         Ok(())
                     },
-                    |__error| ::db_core::__private::Inspect::new(__error).fault(),
+                    ::db_core::__private::InspectOf::<Result<(), BankError>>::HERE.look(),
                 )
             }
         "#]],
@@ -94,23 +93,25 @@ fn rename(tx: &mut Transaction<'_>, attempt: Attempt, id: &u64, rows: &mut Vec<R
 "#,
         &expect![[r#"
             fn rename(
-                tx: &::db_core::__private::Scope<'_>,
+                tx: &::db_core::__private::ScopeOf<'_>,
                 id: &u64,
                 rows: &mut Vec<Row>,
                 name: String,
                 __argument5: (u8, u8),
                 _: Job,
             ) -> Result<u64> {
+                use transactional as _;
+                let name = name;
                 ::db_core::__private::retrying_transactional(
                     tx,
                     |__policy| __policy.max_attempts(5).base_delay(Duration::from_millis(10)),
-                    ::db_core::__private::TxOptions::new()
-                        .isolation(::db_core::__private::Isolation::ReadCommitted)
+                    ::db_core::__private::TxOptionsOf::new()
+                        .isolation(::db_core::__private::IsolationOf::ReadCommitted)
                         .read_only(true),
                     |attempt: Attempt, tx: &mut Transaction<'_>| -> Result<u64> {
                         let rows = &mut *rows;
-                        let mut name = ::core::clone::Clone::clone(&name);
-                        let (a, b) = ::core::clone::Clone::clone(&__argument5);
+                        let mut name = ::db_core::__private::CloneOf::clone(&name);
+                        let (a, b) = ::db_core::__private::CloneOf::clone(&__argument5);
                         match () {
                             () => {
                                 name.push('!');
@@ -119,7 +120,7 @@ fn rename(tx: &mut Transaction<'_>, attempt: Attempt, id: &u64, rows: &mut Vec<R
                             }
                         }
                     },
-                    |__error| ::db_core::__private::Inspect::new(__error).fault(),
+                    ::db_core::__private::InspectOf::<Result<u64>>::HERE.look(),
                 )
             }
         "#]],
@@ -137,13 +138,14 @@ fn count(_tx: &mut Transaction<'_>, table: &str) -> Result<u64> {
 }
 ",
         &expect![[r#"
-            fn count(_tx: &::db_core::__private::Scope<'_>, table: &str) -> Result<u64> {
+            fn count(_tx: &::db_core::__private::ScopeOf<'_>, table: &str) -> Result<u64> {
+                use transactional as _;
                 ::db_core::__private::retrying_transactional(
                     _tx,
                     ::db_core::__private::unchanged,
-                    ::db_core::__private::TxOptions::new(),
+                    ::db_core::__private::TxOptionsOf::new(),
                     |_, _tx: &mut Transaction<'_>| -> Result<u64> { Ok(1) },
-                    |__error| ::db_core::__private::Inspect::new(__error).fault(),
+                    ::db_core::__private::InspectOf::<Result<u64>>::HERE.look(),
                 )
             }
         "#]],
@@ -167,7 +169,7 @@ fn in_batches(db: &Db, settings: &Settings, attempt: Attempt) -> db_core::Result
                     |attempt: Attempt| -> db_core::Result<()> {
                         db.transaction(|tx| work(tx, attempt))
                     },
-                    |__error| ::db_core::__private::Inspect::new(__error).fault(),
+                    ::db_core::__private::InspectOf::<db_core::Result<()>>::HERE.look(),
                 )
             }
         "#]],
@@ -188,9 +190,9 @@ pub fn new_row(&self, tx: &mut Transaction<'_>, name: &str) -> Result<(), Error>
                 pub fn new_row(&self, name: &str) -> Result<(), Error> {
                     ::db_core::__private::transactional(
                         &self.db,
-                        ::db_core::__private::TxOptions::new().join(true),
+                        ::db_core::__private::TxOptionsOf::new().join(true),
                         |tx: &mut Transaction<'_>| -> Result<(), Error> { insert(tx, name) },
-                        |__error| ::db_core::__private::Inspect::new(__error).fault(),
+                        ::db_core::__private::InspectOf::<Result<(), Error>>::HERE.look(),
                     )
                 }
             }
@@ -214,13 +216,14 @@ fn finish(mut self: Arc<Self>, tx: &mut Transaction<'_>) -> Result<()> {
 "#,
         &expect![[r#"
             impl Store {
-                fn finish(self: Arc<Self>, tx: &::db_core::__private::Scope<'_>) -> Result<()> {
+                fn finish(self: Arc<Self>, tx: &::db_core::__private::ScopeOf<'_>) -> Result<()> {
+                    use transactional as _;
                     ::db_core::__private::retrying_transactional(
                         tx,
                         ::db_core::__private::unchanged,
-                        ::db_core::__private::TxOptions::new(),
+                        ::db_core::__private::TxOptionsOf::new(),
                         |_, tx: &mut Transaction<'_>| -> Result<()> {
-                            let mut __self = ::core::clone::Clone::clone(&self);
+                            let mut __self = ::db_core::__private::CloneOf::clone(&self);
                             match () {
                                 () => {
                                     tx.query_drop(format!("... {}", __self.name))?;
@@ -235,7 +238,7 @@ fn finish(mut self: Arc<Self>, tx: &mut Transaction<'_>) -> Result<()> {
                                 }
                             }
                         },
-                        |__error| ::db_core::__private::Inspect::new(__error).fault(),
+                        ::db_core::__private::InspectOf::<Result<()>>::HERE.look(),
                     )
                 }
             }
@@ -255,16 +258,16 @@ fn named<'t, 'c>(#[allow(unused)] mut tx: &'t mut db_core::Transaction<'c>, name
         &expect![[r#"
             fn named<'t, 'c>(
                 #[allow(unused)]
-                tx: &'t ::db_core::__private::Scope<'_>,
+                tx: &'t ::db_core::__private::ScopeOf<'_>,
                 name: &'t str,
             ) -> Result<&'t str> {
                 ::db_core::__private::transactional(
                     tx,
-                    ::db_core::__private::TxOptions::new(),
+                    ::db_core::__private::TxOptionsOf::new(),
                     |#[allow(unused)] mut tx: &'_ mut db_core::Transaction<'_>| -> Result<&'t str> {
                         Ok(name)
                     },
-                    |__error| ::db_core::__private::Inspect::new(__error).fault(),
+                    ::db_core::__private::InspectOf::<Result<&'t str>>::HERE.look(),
                 )
             }
         "#]],
@@ -283,14 +286,14 @@ fn ids(_: &mut Transaction<'_>) -> Result<impl Iterator<Item = u64> + use<>, Err
 ",
         &expect![[r#"
             fn ids(
-                __tx: &::db_core::__private::Scope<'_>,
+                __tx: &::db_core::__private::ScopeOf<'_>,
             ) -> Result<impl Iterator<Item = u64> + use<>, Error> {
                 #![allow(unused)]
                 ::db_core::__private::transactional(
                     __tx,
-                    ::db_core::__private::TxOptions::new(),
+                    ::db_core::__private::TxOptionsOf::new(),
                     |_: &mut Transaction<'_>| -> Result<_, Error> { Ok(0..3) },
-                    |__error| ::db_core::__private::Inspect::new(__error).fault(),
+                    |__error| ::db_core::__private::InspectOf::of(__error).look()(__error),
                 )
             }
         "#]],
@@ -308,17 +311,18 @@ fn insert(tx: &mut Transaction<'_>) -> Result<()> {
 }
 ",
         &expect![[r#"
-            fn insert(tx: &::db_core::__private::Scope<'_>) -> Result<()> {
+            fn insert(tx: &::db_core::__private::ScopeOf<'_>) -> Result<()> {
+                use retry_on_disconnect as _;
                 ::db_core::__private::retrying_transactional(
                     tx,
                     ::db_core::__private::unchanged,
-                    ::db_core::__private::TxOptions::new(),
+                    ::db_core::__private::TxOptionsOf::new(),
                     |_, tx: &mut Transaction<'_>| -> Result<()> { Ok(()) },
-                    |__error| ::db_core::__private::Inspect::new(__error).fault(),
+                    ::db_core::__private::InspectOf::<Result<()>>::HERE.look(),
                 )
             }
             ::core::compile_error! {
-                "`#[retry_on_disconnect]` goes above `#[transactional]`: every attempt is a transaction of its own"
+                "`#[retry_on_disconnect]` goes above `#[transactional]`: each attempt is its own transaction"
             }
         "#]],
     );
@@ -336,10 +340,11 @@ async fn insert(id: u64) -> u64 {
 "#,
         &expect![[r#"
             async fn insert(id: u64) -> u64 {
+                use transactional as _;
                 id
             }
             ::core::compile_error! {
-                "the first run counts: `max_attempts = 1` runs the body once and never again"
+                "the first attempt counts: `max_attempts = 1` runs the body once, without a retry"
             }
             ::core::compile_error! {
                 "a name, not a string: write `isolation = Serializable`"
@@ -375,8 +380,7 @@ fn the_body_is_there_once_and_every_path_of_ours_is_private() {
         let absolute = expanded.match_indices(":: db_core").map(|(at, _)| &expanded[at..]);
         let paths = || absolute.clone().filter(|path| !path.starts_with(":: db_core :: __private ::"));
         assert_eq!(paths().count(), 0, "{expanded}");
-        let borrowed = ":: core :: clone :: Clone :: clone";
-        let others = expanded.replace(borrowed, "").replace(":: db_core", "");
+        let others = expanded.replace(":: db_core", "");
         assert!(!others.contains(" :: core") && !others.contains(" :: std"), "{expanded}");
         assert!(!["loop", "while", "for "].iter().any(|looping| expanded.contains(looping)), "{expanded}");
         assert!(!expanded.contains("compile_error"), "{expanded}");
@@ -393,16 +397,13 @@ const fn insert(id: u64, mut tx: Transaction<'_>, attempt: Attempt) -> Result<()
 }
 ",
         &expect![[r#"
-            fn insert(id: u64, tx: &::db_core::__private::Scope<'_>) -> Result<()> {
+            fn insert(id: u64, tx: &::db_core::__private::ScopeOf<'_>) -> Result<()> {
                 let mut tx: &mut Transaction<'_> = ::db_core::__private::refused();
                 let attempt: Attempt = ::db_core::__private::refused();
                 tx.exec_drop(id, attempt.number())
             }
             ::core::compile_error! {
                 "a `const fn` may run in the compiler, which has no database: remove `const`"
-            }
-            ::core::compile_error! {
-                "the attempt comes from `#[retry_on_disconnect]`: add it above `#[transactional]`"
             }
             ::core::compile_error! {
                 "write the function against a transaction, `tx: &mut Transaction<'_>`: it can then be called with a database or with a transaction"
@@ -426,7 +427,7 @@ fn a_body_that_is_being_typed_reaches_the_editor_as_it_is() {
 #[test]
 fn a_renamed_dependency_is_called_by_its_new_name() {
     let item = "fn insert(tx: &mut Transaction<'_>) -> Result<()> { Ok(()) }";
-    let runtime = Runtime::new(FoundCrate::Name("database".to_owned()));
+    let runtime = Runtime::named("database".to_owned());
     let expanded = apply(RetryOnDisconnect, TokenStream::new(), tokens(&format!("#[transactional] {item}")), &runtime);
     let expanded = formatted(expanded);
     assert!(expanded.contains("::database::"), "{expanded}");

@@ -1,17 +1,19 @@
-//! Which items are refused, and what to write instead?
+//! The items that are refused, and what to write instead.
 //!
 //! A function that is refused is not wrapped. What is asked of its parameters is in [`crate::parameters`], of the options in
 //! [`crate::settings`].
 
 use proc_macro2::{Group, TokenStream};
 use quote::quote;
-use syn::{ReturnType, Type};
+use syn::{FnArg, Pat, ReturnType, Type, TypeParamBound};
 
 use crate::attribute::{self, Attribute};
 use crate::function::{self, Body, Function, Item};
 use crate::mistakes::Mistakes;
 use crate::parameters::{self, Kind, Scope};
+use crate::runtime::Runtime;
 use crate::settings;
+use crate::suggest::nearest;
 
 /// What becomes of the item.
 pub(crate) enum Checked {
@@ -29,6 +31,8 @@ pub(crate) struct Wrapper {
     pub(crate) block: Group,
     pub(crate) scope: Scope,
     pub(crate) kind: Kind,
+    /// The path of `db-core`, where an option says it.
+    pub(crate) library: Option<syn::Path>,
 }
 
 /// A function that cannot be wrapped.
@@ -36,17 +40,26 @@ pub(crate) struct Refused {
     pub(crate) function: Function,
     /// Whether its callers were to pass the database.
     pub(crate) takes_scope: bool,
+    pub(crate) transactions: Vec<usize>,
+    pub(crate) attempts: Vec<usize>,
+    pub(crate) library: Option<syn::Path>,
 }
 
 /// Reads one use of an attribute, and says what is wrong with it.
-pub(crate) fn check(attribute: Attribute, options: TokenStream, item: TokenStream) -> (Checked, Mistakes) {
+pub(crate) fn check(attribute: Attribute, options: TokenStream, item: TokenStream, runtime: &Runtime) -> (Checked, Mistakes) {
     let mut mistakes = Mistakes::default();
-    let (uses, function) = match Item::read(item.clone()) {
-        Ok(Item::Function(mut function)) => (attribute::uses(attribute, options, &mut function.attrs, &mut mistakes), *function),
+    let mut taken_off = Vec::new();
+    let (uses, mut function) = match Item::read(item.clone()) {
+        Ok(Item::Function(mut function)) => {
+            let uses = attribute::uses(attribute, options, &mut function.attrs, &mut taken_off, &mut mistakes);
+            (uses, *function)
+        }
         Ok(Item::Other { mut attrs, rest, error }) => {
-            attribute::uses(attribute, options, &mut attrs, &mut mistakes);
+            attribute::uses(attribute, options, &mut attrs, &mut taken_off, &mut mistakes);
             if function::looks_like_a_function(&rest) {
-                mistakes.push(error);
+                if !function::is_refused_by_the_compiler(&rest) {
+                    mistakes.push(error);
+                }
             } else {
                 mistakes.at(function::keyword(&rest), format_args!("{attribute} goes on a function or method that has a body"));
             }
@@ -57,32 +70,73 @@ pub(crate) fn check(attribute: Attribute, options: TokenStream, item: TokenStrea
             return (Checked::Leave(item), mistakes);
         }
     };
+    function.taken_off = taken_off;
 
-    let settings = settings::read(uses, &mut mistakes);
+    let mut settings = settings::read(uses, |name| is_argument(&function, name), &mut mistakes);
     let takes_scope = settings.on.is_none();
+    let library = settings.library.take();
+    let is_transactional = settings.transaction.is_some();
     let mut wrong = check_function(attribute, &function);
-    let wrapping = parameters::find(&function, settings, &mut wrong);
+    let wrapping = if !is_transactional && under_another_name(&mut function, &mut wrong) {
+        None
+    } else {
+        parameters::find(&function, settings, runtime, &mut wrong)
+    };
     let checked = match (wrapping, &function.body) {
         (Some((scope, kind)), Body::Block(block)) if wrong.is_empty() => {
             let block = block.clone();
-            Checked::Wrap(Box::new(Wrapper { function, block, scope, kind }))
+            Checked::Wrap(Box::new(Wrapper { function, block, scope, kind, library }))
         }
-        _ => Checked::Refuse(Box::new(Refused { function, takes_scope })),
+        _ => {
+            let (transactions, attempts) = parameters::not_the_callers(&function, is_transactional, runtime);
+            Checked::Refuse(Box::new(Refused { function, takes_scope, transactions, attempts, library }))
+        }
     };
     mistakes.append(wrong);
     (checked, mistakes)
 }
+
+fn is_argument(function: &Function, name: &str) -> bool {
+    function.sig.inputs.iter().any(|input| match input {
+        FnArg::Typed(parameter) => matches!(&*parameter.pat, Pat::Ident(pat) if pat.ident == *name),
+        FnArg::Receiver(_) => false,
+    })
+}
+
+/// Attributes that nobody gives to `#[transactional]` as another name.
+const KNOWN: &str = "allow warn deny forbid expect cfg cfg_attr doc must_use inline cold deprecated track_caller no_mangle target_feature \
+                     export_name link_section unsafe test ignore should_panic instrument cached context serial rstest case main";
+
+/// Whether `#[retry_on_disconnect]`, above a function that is written against a transaction, has below it what may be
+/// `#[transactional]` under another name, or misspelt: which the compiler reports.
+fn under_another_name(function: &mut Function, wrong: &mut Mistakes) -> bool {
+    if parameters::open_transaction(function).is_none() {
+        return false;
+    }
+    let name = |attr: &syn::Attribute| attr.path().segments.last().map(|segment| segment.ident.to_string()).unwrap_or_default();
+    let Some(index) = function.attrs.iter().rposition(|attr| !KNOWN.split_whitespace().any(|known| known == name(attr))) else {
+        return false;
+    };
+    if nearest(&name(&function.attrs[index]), [Attribute::Transactional.name()].into_iter()).is_none() {
+        let attr = function.attrs.remove(index);
+        wrong.at(
+            &attr,
+            "`#[retry_on_disconnect]` sees the names of the attributes below it: if this is `#[transactional]`, write it by that name",
+        );
+        function.taken_off.push(attr.path().clone());
+    }
+    true
+}
+
+const NOT_ASYNC: &str = "the driver blocks its thread: remove `async`, and call the function inside `tokio::task::spawn_blocking` or \
+                         your runtime's equivalent";
 
 /// What no parameter can mend.
 fn check_function(attribute: Attribute, function: &Function) -> Mistakes {
     let mut wrong = Mistakes::default();
     let sig = &function.sig;
     if let Some(asyncness) = &sig.asyncness {
-        wrong.at(
-            asyncness,
-            "the driver blocks its thread: remove `async`, and call the function inside `tokio::task::spawn_blocking` \
-             or your runtime's equivalent",
-        );
+        wrong.at(asyncness, NOT_ASYNC);
     }
     if let Some(constness) = &sig.constness {
         wrong.at(constness, "a `const fn` may run in the compiler, which has no database: remove `const`");
@@ -111,12 +165,23 @@ fn check_function(attribute: Attribute, function: &Function) -> Mistakes {
         ReturnType::Default => {
             wrong.at(&sig.ident, format_args!("{attribute} decides by `Ok` or `Err`: return a `Result`, such as `-> db_core::Result<()>`"));
         }
+        ReturnType::Type(_, ty) if is_future(ty) => wrong.at(ty, NOT_ASYNC),
         ReturnType::Type(_, ty) if is_surely_no_result(ty) => {
             wrong.at(ty, format_args!("{attribute} decides by `Ok` or `Err`: return a `Result`, such as `db_core::Result<…>`"));
         }
         ReturnType::Type(..) => {}
     }
     wrong
+}
+
+/// What an `async fn` has become under `#[async_trait]`, or is written as.
+fn is_future(ty: &Type) -> bool {
+    match function::plain(ty) {
+        Type::ImplTrait(opaque) => opaque.bounds.iter().any(|bound| {
+            matches!(bound, TypeParamBound::Trait(bound) if bound.path.segments.last().is_some_and(|segment| segment.ident == "Future"))
+        }),
+        ty => function::last_segment(ty).is_some_and(|name| name == "Pin" || name == "BoxFuture" || name == "LocalBoxFuture"),
+    }
 }
 
 /// A path may be an alias of `Result` under any name, and a macro expand to one; the compiler knows. Only what can be

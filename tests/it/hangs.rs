@@ -135,6 +135,58 @@ fn a_statement_ends_at_the_deadline_and_so_does_its_work_on_the_server() {
     db.transaction(|tx| deposit(tx, 1, 1)).unwrap();
 }
 
+#[transactional(timeout = limit)]
+fn pay_within(tx: &mut Transaction<'_>, limit: Duration) -> Result<()> {
+    deposit(tx, 1, 1)?;
+    deposit(tx, 3, 1)
+}
+
+/// The limit is that of all attempts together.
+#[retry_on_disconnect(timeout = limit, max_attempts = u32::MAX, max_elapsed = LIMIT)]
+#[transactional]
+fn pay_again_within(tx: &mut Transaction<'_>, limit: Duration) -> Result<()> {
+    deposit(tx, 1, 1)?;
+    Err(Error::retry("again"))
+}
+
+#[retry_on_disconnect(timeout = limit, max_attempts = u32::MAX, max_elapsed = LIMIT)]
+fn transactions_within(db: &Scope<'_>, limit: Duration) -> Result<()> {
+    db.transaction(|tx| {
+        deposit(tx, 1, 1)?;
+        deposit(tx, 3, 1)
+    })
+}
+
+#[test]
+fn the_timeout_of_an_attribute_is_the_deadline_of_the_call() {
+    let bank = bank();
+    // An attribute's limit stands in place of the database's.
+    let db = Db::builder(&bank.server.url()).timeout(LIMIT).connect().unwrap();
+    let holder = bank.locked(3);
+    let limit = Duration::from_secs(1);
+    for (what, call) in [
+        ("transactional", pay_within as fn(&Scope<'_>, Duration) -> Result<()>),
+        ("both", pay_again_within),
+        ("retry alone", transactions_within),
+    ] {
+        let (result, time) = timed(|| call(&db, limit));
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{what}: {error}");
+        assert!((limit..limit * 4).contains(&time), "{what}: {time:?}");
+    }
+    assert_eq!(bank.balances([1, 3]), [100, 100]);
+
+    // Inside another transaction the limit is that of the call around it.
+    drop(holder);
+    db.transaction(|tx| {
+        thread::sleep(MOMENT);
+        pay_within(tx, Duration::ZERO)
+    })
+    .unwrap();
+    assert_eq!(pay_within(&db, Duration::ZERO).unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+    assert_eq!(bank.balances([1, 3]), [101, 101]);
+}
+
 #[test]
 fn a_deadline_bounds_a_call_whose_server_never_replies() {
     let bank = bank();

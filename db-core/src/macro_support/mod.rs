@@ -4,41 +4,59 @@ mod returns;
 mod source;
 
 use std::any::type_name_of_val;
+// Under names that exist nowhere else: where the path to here is wrong, the compiler would propose to import others of the same name, each in an
+// error of its own.
+pub use std::clone::Clone as CloneOf;
+use std::time::Duration;
 
+pub use crate::__private::returns::ArgumentOf;
 use crate::__private::returns::{Outcome, TakesFault};
-pub use crate::__private::source::{Fault, Inspect};
-pub use crate::{Attempt, Error, Isolation, RetryPolicy, Scope, Transaction, TxOptions};
+pub use crate::__private::source::InspectOf;
+use crate::__private::source::Look;
+use crate::{Attempt, RetryPolicy, Scope, Transaction, TxOptions};
+pub use crate::{Isolation as IsolationOf, Scope as ScopeOf, TxOptions as TxOptionsOf};
 
 /// `#[transactional]`
-pub fn transactional<R: Outcome<Error: TakesFault>>(
+pub fn transactional<E: TakesFault, R: Outcome<Error = E>>(
     scope: &Scope<'_>,
     options: TxOptions,
     body: impl FnOnce(&mut Transaction<'_>) -> R,
-    inspect: impl Fn(&R::Error) -> Option<Fault>,
+    look: Look<E>,
 ) -> R {
-    R::from_result(scope.run(type_name_of_val(&body), &options, inspect, |tx| body(tx).into_result()))
+    R::from_result(scope.run(type_name_of_val(&body), &options, look, |tx| body(tx).into_result()))
 }
 
 /// `#[retry_on_disconnect]`
-pub fn retrying<R: Outcome<Error: TakesFault>>(
+pub fn retrying<E: TakesFault, R: Outcome<Error = E>>(
     scope: &Scope<'_>,
     policy: impl FnOnce(RetryPolicy) -> RetryPolicy,
     mut body: impl FnMut(Attempt) -> R,
-    inspect: impl Fn(&R::Error) -> Option<Fault>,
+    look: Look<E>,
 ) -> R {
-    R::from_result(scope.run_retrying(type_name_of_val(&body), policy, inspect, |attempt| body(attempt).into_result()))
+    R::from_result(scope.run_retrying(type_name_of_val(&body), None, policy, look, |attempt| body(attempt).into_result()))
+}
+
+/// `#[retry_on_disconnect(timeout = …)]`
+pub fn retrying_within<E: TakesFault, R: Outcome<Error = E>>(
+    scope: &Scope<'_>,
+    timeout: Duration,
+    policy: impl FnOnce(RetryPolicy) -> RetryPolicy,
+    mut body: impl FnMut(Attempt) -> R,
+    look: Look<E>,
+) -> R {
+    R::from_result(scope.run_retrying(type_name_of_val(&body), Some(timeout), policy, look, |attempt| body(attempt).into_result()))
 }
 
 /// `#[retry_on_disconnect]` above `#[transactional]`
-pub fn retrying_transactional<R: Outcome<Error: TakesFault>>(
+pub fn retrying_transactional<E: TakesFault, R: Outcome<Error = E>>(
     scope: &Scope<'_>,
     policy: impl FnOnce(RetryPolicy) -> RetryPolicy,
     options: TxOptions,
     mut body: impl FnMut(Attempt, &mut Transaction<'_>) -> R,
-    inspect: impl Fn(&R::Error) -> Option<Fault>,
+    look: Look<E>,
 ) -> R {
     R::from_result(
-        scope.run_retrying_transaction(type_name_of_val(&body), policy, &options, inspect, |attempt, tx| body(attempt, tx).into_result()),
+        scope.run_retrying_transaction(type_name_of_val(&body), policy, &options, look, |attempt, tx| body(attempt, tx).into_result()),
     )
 }
 

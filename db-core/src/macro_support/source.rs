@@ -1,87 +1,98 @@
-//! Does the body's error know of a fault that no statement saw, since it came with a streamed row?
+//! A database error inside the body's error.
 //!
-//! The body's error type is bounded by `From<Error>` alone, so that the library cannot look into it. The attributes can: where they
-//! expand, the type is known, and method resolution picks the first of these that fits it.
+//! A fault that came with a streamed row was seen by no statement; only the body's error tells of it. That error's type is bounded by
+//! `From<Error>` alone, so that a library function cannot look into it. The attributes can: where they expand, the type is known, and
+//! method resolution picks the first `look` below that fits it.
 
 use std::error::Error as StdError;
+use std::marker::PhantomData;
 use std::ops::Deref;
 
 use crate::Error;
 
 /// A fault that was found in an error.
-pub type Fault = Error;
+type Fault = Error;
 
-/// What the attributes wrap an error in, to look into it: `Inspect::new(error).fault()`.
+/// Finds the first database error in an error.
+pub(super) type Look<E> = fn(&E) -> Option<Fault>;
+
+/// How to look into the error of `R`, a `Result`: `InspectOf::<R>::HERE.look()`.
 ///
-/// Method resolution takes the first `fault` whose bounds the type fulfils, on the way of the dereferences from here to `Opaque`.
+/// Method resolution takes the first `look` whose bounds the type fulfils, on the way of the dereferences from here to `Opaque`. The
+/// attributes pass the function that it returns. A closure in its place would take the compiler longer than all else they generate.
 #[derive(Debug)]
-pub struct Inspect<'a, E>(Boxed<'a, E>);
+pub struct InspectOf<R>(Boxed<R>);
 
 /// What is no error itself: `Box<dyn Error + Send + Sync>` and its kin (anyhow, eyre).
 #[derive(Debug)]
-pub struct Boxed<'a, E>(BoxedHere<'a, E>);
+pub struct Boxed<R>(BoxedHere<R>);
 
 /// Nor is `Box<dyn Error>`.
 #[derive(Debug)]
-pub struct BoxedHere<'a, E>(Opaque<'a, E>);
+pub struct BoxedHere<R>(Opaque<R>);
 
 /// Nothing is known of the type.
 #[derive(Debug)]
-pub struct Opaque<'a, E>(&'a E);
+pub struct Opaque<R>(PhantomData<R>);
 
-impl<'a, E> Inspect<'a, E> {
-    /// Of any type, since only the bounds of `fault` differ.
-    pub fn new(error: &'a E) -> Self {
-        Self(Boxed(BoxedHere(Opaque(error))))
+impl<R> InspectOf<R> {
+    /// Of any type, since only the bounds of `look` differ.
+    pub const HERE: Self = Self(Boxed(BoxedHere(Opaque(PhantomData))));
+}
+
+impl<E> InspectOf<Result<(), E>> {
+    /// Where the return type cannot be named: inside of a closure that takes the error.
+    pub fn of(_: &E) -> Self {
+        Self::HERE
     }
 }
 
-impl<E: StdError + 'static> Inspect<'_, E> {
-    /// The first database error in the chain: the error is one, or holds one.
-    pub fn fault(&self) -> Option<Fault> {
-        search(self.0.0.0.0)
+impl<T, E: StdError + 'static> InspectOf<Result<T, E>> {
+    /// The error is a database error, or holds one.
+    pub fn look(&self) -> Look<E> {
+        |error| search(error)
     }
 }
 
-impl<E: AsRef<dyn StdError + Send + Sync>> Boxed<'_, E> {
-    /// The first database error in the chain.
-    pub fn fault(&self) -> Option<Fault> {
-        search(self.0.0.0.as_ref())
+impl<T, E: AsRef<dyn StdError + Send + Sync>> Boxed<Result<T, E>> {
+    /// The error holds one.
+    pub fn look(&self) -> Look<E> {
+        |error| search(error.as_ref())
     }
 }
 
-impl<E: AsRef<dyn StdError>> BoxedHere<'_, E> {
-    /// The first database error in the chain.
-    pub fn fault(&self) -> Option<Fault> {
-        search(self.0.0.as_ref())
+impl<T, E: AsRef<dyn StdError>> BoxedHere<Result<T, E>> {
+    /// The error holds one.
+    pub fn look(&self) -> Look<E> {
+        |error| search(error.as_ref())
     }
 }
 
-impl<E> Opaque<'_, E> {
-    /// None that could be found.
-    pub fn fault(&self) -> Option<Fault> {
-        None
+impl<R> Opaque<R> {
+    /// None can be found. Of any `E`, so that a type that is no `Result` is reported once, as that.
+    pub fn look<E>(&self) -> Look<E> {
+        |_| None
     }
 }
 
-impl<'a, E> Deref for Inspect<'a, E> {
-    type Target = Boxed<'a, E>;
+impl<R> Deref for InspectOf<R> {
+    type Target = Boxed<R>;
 
     fn deref(&self) -> &Self::Target {
         &self.0
     }
 }
 
-impl<'a, E> Deref for Boxed<'a, E> {
-    type Target = BoxedHere<'a, E>;
+impl<R> Deref for Boxed<R> {
+    type Target = BoxedHere<R>;
 
     fn deref(&self) -> &Self::Target {
         &self.0
     }
 }
 
-impl<'a, E> Deref for BoxedHere<'a, E> {
-    type Target = Opaque<'a, E>;
+impl<R> Deref for BoxedHere<R> {
+    type Target = Opaque<R>;
 
     fn deref(&self) -> &Self::Target {
         &self.0
@@ -130,13 +141,17 @@ mod tests {
         let driver = mysql::Error::server_disconnected;
         let boxed: Box<dyn StdError> = Own(error()).into();
         let shared: Box<dyn StdError + Send + Sync> = Own(error()).into();
-        let kind = |fault: Option<Fault>| fault.map(|fault| fault.kind());
-        assert_eq!(kind(Inspect::new(&error()).fault()), Some(ErrorKind::Deadlock));
-        assert_eq!(kind(Inspect::new(&Own(error())).fault()), Some(ErrorKind::Deadlock));
-        assert_eq!(kind(Inspect::new(&boxed).fault()), Some(ErrorKind::Deadlock));
-        assert_eq!(kind(Inspect::new(&shared).fault()), Some(ErrorKind::Deadlock));
-        assert_eq!(kind(Inspect::new(&driver()).fault()), Some(ErrorKind::ConnectionLost));
-        assert_eq!(kind(Inspect::new(&fmt::Error).fault()), None);
-        assert_eq!(kind(Inspect::new(&"no error at all").fault()), None);
+        macro_rules! kind_in {
+            ($of:ty, $error:expr) => {
+                InspectOf::<Result<(), $of>>::HERE.look()(&$error).map(|fault| fault.kind())
+            };
+        }
+        assert_eq!(kind_in!(Error, error()), Some(ErrorKind::Deadlock));
+        assert_eq!(kind_in!(Own, Own(error())), Some(ErrorKind::Deadlock));
+        assert_eq!(kind_in!(Box<dyn StdError>, boxed), Some(ErrorKind::Deadlock));
+        assert_eq!(kind_in!(Box<dyn StdError + Send + Sync>, shared), Some(ErrorKind::Deadlock));
+        assert_eq!(kind_in!(mysql::Error, driver()), Some(ErrorKind::ConnectionLost));
+        assert_eq!(kind_in!(fmt::Error, fmt::Error), None);
+        assert_eq!(kind_in!(&str, "no error at all"), None);
     }
 }

@@ -11,6 +11,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -152,7 +153,7 @@ impl<'a> Scope<'a> {
     ///
     /// The last run's error; [`ErrorKind::ConnectFailed`] or [`ErrorKind::Unavailable`] if the server could not be reached again in time.
     pub fn retry<T, E: From<Error>>(&self, policy: &RetryPolicy, body: impl FnMut(Attempt) -> Result<T, E>) -> Result<T, E> {
-        self.run_retrying(type_name_of_val(&body), |_| *policy, |_| None, body)
+        self.run_retrying(type_name_of_val(&body), None, |_| *policy, |_| None, body)
     }
 
     /// `name` is that of the type of the body the caller has written.
@@ -176,13 +177,14 @@ impl<'a> Scope<'a> {
     pub(crate) fn run_retrying<T, E: From<Error>>(
         &self,
         name: &'static str,
+        timeout: Option<Duration>,
         policy: impl FnOnce(RetryPolicy) -> RetryPolicy,
         inspect: impl Fn(&E) -> Option<Error>,
         mut body: impl FnMut(Attempt) -> Result<T, E>,
     ) -> Result<T, E> {
         match &self.inner {
             Inner::Database(database) => {
-                let _deadline = deadline::within(database.settings.timeout);
+                let _deadline = deadline::within(timeout.or(database.settings.timeout));
                 let policy = policy(database.settings.retry);
                 let watch = Watch::retry(&database.settings, &database.counters, name);
                 retry_loop::drive(database, &policy, Call { body, inspect, watch: &watch })

@@ -5,4 +5,19 @@ fn insert(tx: &mut Transaction<'_>) -> db_core::Result<()> {
     tx.query_drop("DO 1")
 }
 
+#[transactional(isolation = "committed")]
+fn part(tx: &mut Transaction<'_>) -> db_core::Result<()> {
+    tx.query_drop("DO 1")
+}
+
+#[transactional(isolation = "snapshot")]
+fn unknown(tx: &mut Transaction<'_>) -> db_core::Result<()> {
+    tx.query_drop("DO 1")
+}
+
+#[transactional(isolation = "")]
+fn empty(tx: &mut Transaction<'_>) -> db_core::Result<()> {
+    tx.query_drop("DO 1")
+}
+
 fn main() {}

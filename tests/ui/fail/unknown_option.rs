@@ -5,7 +5,7 @@ fn near(tx: &mut Transaction<'_>) -> db_core::Result<()> {
     tx.query_drop("DO 1")
 }
 
-#[transactional(timeout = 5)]
+#[transactional(patience = 5)]
 fn far(tx: &mut Transaction<'_>) -> db_core::Result<()> {
     tx.query_drop("DO 1")
 }

@@ -20,4 +20,10 @@ fn policy(tx: &mut Transaction<'_>) -> db_core::Result<()> {
     tx.query_drop("DO 1")
 }
 
+#[retry_on_disconnect(policy = |policy| policy.max_attempts(3))]
+#[transactional]
+fn policy_as_a_closure(tx: &mut Transaction<'_>) -> db_core::Result<()> {
+    tx.query_drop("DO 1")
+}
+
 fn main() {}

@@ -9,9 +9,16 @@ use db_core::{Db, RetryPolicy};
 const LEVEL: Isolation = Isolation::RepeatableRead;
 const ATTEMPTS: u32 = 2;
 
+#[derive(Clone)]
 struct Settings {
     policy: RetryPolicy,
     patience: Duration,
+}
+
+impl Settings {
+    fn level(&self) -> Isolation {
+        LEVEL
+    }
 }
 
 #[transactional(isolation = ReadCommitted)]
@@ -26,6 +33,40 @@ fn by_path(tx: &mut Transaction<'_>) -> db_core::Result<()> {
 
 #[transactional(isolation = self::LEVEL,)]
 fn by_constant(tx: &mut Transaction<'_>) -> db_core::Result<()> {
+    tx.query_drop("DO 1")
+}
+
+#[transactional(isolation = LEVEL)]
+fn by_constant_in_scope(tx: &mut Transaction<'_>) -> db_core::Result<()> {
+    tx.query_drop("DO 1")
+}
+
+#[retry_on_disconnect(max_attempts = attempts, timeout = settings.patience)]
+#[transactional(isolation = level)]
+fn by_argument(tx: &mut Transaction<'_>, level: Isolation, attempts: u32, settings: Settings) -> db_core::Result<()> {
+    let _ = settings.patience;
+    tx.exec_drop("DO ?", (attempts, level.to_string()))
+}
+
+#[transactional(isolation = settings.level(), timeout = settings.patience)]
+fn by_expression(tx: &mut Transaction<'_>, settings: &Settings) -> db_core::Result<()> {
+    tx.query_drop("DO 1")
+}
+
+#[retry_on_disconnect(timeout = Duration::from_secs(5), on = db)]
+fn retry_alone_within(db: Db) -> db_core::Result<()> {
+    db.ping()
+}
+
+#[retry_on_disconnect(timeout = Duration::from_secs(5))]
+#[transactional(timeout = Duration::from_secs(5), join)]
+fn both_say_it(tx: &mut Transaction<'_>) -> db_core::Result<()> {
+    tx.query_drop("DO 1")
+}
+
+#[retry_on_disconnect(crate = ::db_core)]
+#[transactional]
+fn by_the_name_of_the_crate(tx: &mut Transaction<'_>) -> db_core::Result<()> {
     tx.query_drop("DO 1")
 }
 
@@ -67,6 +108,12 @@ fn calls(db: &Db) -> db_core::Result<()> {
     read_committed(db)?;
     by_path(db)?;
     by_constant(db)?;
+    by_constant_in_scope(db)?;
+    by_argument(db, LEVEL, 2, settings.clone())?;
+    by_expression(db, &settings)?;
+    retry_alone_within(db.clone())?;
+    both_say_it(db)?;
+    by_the_name_of_the_crate(db)?;
     joined(db)?;
     none(db)?;
     all_settings(db, &settings)?;
