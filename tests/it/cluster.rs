@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use db_core::mysql::prelude::Queryable;
 use db_core::prelude::*;
 use db_core::{DbBuilder, Error, Result};
-use db_testkit::{Action, Cluster, Fault, FaultProxy, Flavor, Node, Point, Topology};
+use db_testkit::{Action, Balance, Cluster, Fault, FaultProxy, Flavor, HealthCheck, Node, Point, Topology};
 use tests::{deposit, within};
 
 /// Longer than a cluster takes to exclude a node.
@@ -319,4 +319,34 @@ fn in_a_group_of_several_primaries_a_nested_call_that_fails_lets_all_of_it_be_ro
     let insert = texts.iter().position(|text| text.starts_with("INSERT")).unwrap();
     assert!(matches!(savepoints[..], [at] if at < insert && at == 2), "{texts:?}");
     assert_eq!(deposits(&cluster), (0, 0));
+}
+
+#[test]
+fn behind_haproxy_with_a_login_check_calls_wait_for_a_node_that_has_no_quorum_and_with_an_agent_they_do_not() {
+    let Some(cluster) = bank_on(Topology::Galera) else { return };
+    let patience = Duration::from_secs(5);
+    let behind = |check| {
+        let haproxy = cluster.haproxy(check, Balance::FirstAvailable).unwrap();
+        let policy = RetryPolicy::default().max_elapsed(patience);
+        let db = Db::builder(&haproxy.url()).retry(policy).commit_ledger(true).connect().unwrap();
+        (haproxy, db)
+    };
+    let ((_wrong, stuck), (_right, db)) = (behind(HealthCheck::Login), behind(HealthCheck::Agent));
+    persistent(&stuck, 1).unwrap();
+    persistent(&db, 1).unwrap();
+    cluster.node(0).isolate().unwrap();
+
+    let began = Instant::now();
+    persistent(&db, 1).unwrap();
+    println!("agent: work goes on after {:?}", began.elapsed());
+    assert!(began.elapsed() < patience, "{:?}", began.elapsed());
+    let began = Instant::now();
+    let error = persistent(&stuck, 1).unwrap_err();
+    println!("login check: {error} after {:?}", began.elapsed());
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(began.elapsed() >= patience / 2, "{:?}", began.elapsed());
+
+    cluster.node(0).rejoin().unwrap();
+    persistent(&stuck, 1).unwrap();
+    assert_eq!(deposits(&cluster), (4, 4));
 }
