@@ -61,7 +61,7 @@ mod template;
 
 pub use mysql;
 
-pub use crate::cluster::{Balance, Balancer, Cluster, ClusterBuilder, HealthCheck, Node, Topology};
+pub use crate::cluster::{Balance, Balancer, Cluster, ClusterBuilder, HealthCheck, Node, Routing, Topology};
 pub use crate::error::{Error, Result};
 pub use crate::flavor::Flavor;
 pub use crate::proxy::{Action, Command, Counts, Fault, FaultProxy, Injection, Point, ProxyBuilder, Request, Upstream};

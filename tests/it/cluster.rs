@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use db_core::mysql::prelude::Queryable;
 use db_core::prelude::*;
 use db_core::{DbBuilder, Error, Result};
-use db_testkit::{Action, Balance, Cluster, Fault, FaultProxy, Flavor, HealthCheck, Node, Point, Topology};
+use db_testkit::{Action, Balance, Cluster, Fault, FaultProxy, Flavor, HealthCheck, Node, Point, Routing, Topology};
 use tests::{deposit, within};
 
 /// Longer than a cluster takes to exclude a node.
@@ -349,4 +349,44 @@ fn behind_haproxy_with_a_login_check_calls_wait_for_a_node_that_has_no_quorum_an
     cluster.node(0).rejoin().unwrap();
     persistent(&stuck, 1).unwrap();
     assert_eq!(deposits(&cluster), (4, 4));
+}
+
+#[test]
+fn behind_mysql_router_everything_works_where_it_passes_the_bytes_through() {
+    let Some(cluster) = bank_on(Topology::GroupSinglePrimary) else { return };
+    let router = cluster.router(Routing::PassThrough, Balance::FirstAvailable).unwrap();
+    let proxy = FaultProxy::start(router.address()).unwrap();
+    let db = Db::builder(&proxy.url(&router.url()).unwrap()).retry(patient()).commit_ledger(true).connect().unwrap();
+    // Several statements in a request: the set-up, and each COMMIT.
+    persistent(&db, 1).unwrap();
+    // Savepoints.
+    let outer: Result<()> = db.transaction(|tx| {
+        once(tx, 1)?;
+        fails(tx, 2).unwrap_err();
+        Ok(())
+    });
+    outer.unwrap();
+    // SET lasts for the transaction, and ends with it.
+    let set: Result<Option<u64>> = db.transaction(|tx| {
+        tx.query_drop("SET SESSION max_execution_time = 4321")?;
+        tx.query_first("SELECT @@max_execution_time")
+    });
+    assert_eq!(set.unwrap(), Some(4321));
+    let next: Result<Option<u64>> = db.transaction(|tx| tx.query_first("SELECT @@max_execution_time"));
+    assert_eq!(next.unwrap(), Some(0));
+    for point in [Point::AfterRequest, Point::BeforeRequest] {
+        let lost = proxy.inject(Fault::new(point, Action::Rst).matching("+ 1) WHERE"));
+        persistent(&db, 2).unwrap();
+        lost.assert_fired();
+    }
+    assert_eq!(deposits(&cluster), (4, 4));
+}
+
+#[test]
+fn behind_mysql_router_that_shares_connections_nothing_is_begun() {
+    let Some(cluster) = bank_on(Topology::GroupSinglePrimary) else { return };
+    let router = cluster.router(Routing::Sharing, Balance::FirstAvailable).unwrap();
+    let error = Db::connect(&router.url()).map(drop).unwrap_err();
+    assert!(error.code() == Some(4501) && !error.is_transient(), "{error:?}");
+    assert!(error.to_string().contains("Multi-Statements are forbidden"), "{error}");
 }

@@ -47,6 +47,16 @@ pub enum Balance {
     RoundRobin,
 }
 
+/// What MySQL Router does with a client's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Routing {
+    /// It passes the bytes through (`client_ssl_mode=PASSTHROUGH`).
+    PassThrough,
+    /// Clients share connections to the servers (`connection_sharing=1`), which read-write splitting (`access_mode=auto`) requires.
+    Sharing,
+}
+
 /// HAProxy or MySQL Router in front of a [`Cluster`]. It is ended when dropped; the servers live until it and the cluster are dropped.
 ///
 /// ```no_run
@@ -110,7 +120,7 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Error::Missing`] names the package to install; [`Error::Unsupported`] for MariaDB; [`Error::NotReady`] holds the end of its log.
-    pub fn router(&self, balance: Balance) -> Result<Balancer> {
+    pub fn router(&self, routing: Routing, balance: Balance) -> Result<Balancer> {
         if !self.is_mysql() {
             return Err(Error::Unsupported("MySQL Router is for Group Replication".into()));
         }
@@ -128,7 +138,7 @@ impl Cluster {
         let port = Port::reserve()?;
         let directory = self.directory("router-")?;
         let config = directory.path().join("router.conf");
-        write_file(&config, &router_config(self, port.number(), balance, &program.inside(directory.path())))?;
+        write_file(&config, &router_config(self, port.number(), routing, balance, &program.inside(directory.path())))?;
         let mut command = program.command_for(&path);
         command.arg("-c").arg(program.inside(&config)).args(program.as_root());
         let process = Process::spawn(command, &log(&directory))?;
@@ -248,7 +258,11 @@ fn haproxy_config(cluster: &Cluster, port: u16, orders: &Path, check: HealthChec
     config
 }
 
-fn router_config(cluster: &Cluster, port: u16, balance: Balance, directory: &Path) -> String {
+fn router_config(cluster: &Cluster, port: u16, routing: Routing, balance: Balance, directory: &Path) -> String {
+    let mode = match routing {
+        Routing::PassThrough => "client_ssl_mode=PASSTHROUGH\nserver_ssl_mode=AS_CLIENT",
+        Routing::Sharing => "client_ssl_mode=DISABLED\nserver_ssl_mode=PREFERRED\nconnection_sharing=1\nconnection_sharing_delay=0",
+    };
     let strategy = match balance {
         Balance::FirstAvailable => "first-available",
         Balance::RoundRobin => "round-robin",
@@ -256,10 +270,10 @@ fn router_config(cluster: &Cluster, port: u16, balance: Balance, directory: &Pat
     let destinations: Vec<String> = cluster.nodes().iter().map(|node| node.address().to_string()).collect();
     let directory = directory.display();
     format!(
-        "[DEFAULT]\nlogging_folder=\nruntime_folder={directory}\ndata_folder={directory}\n\
+        "[DEFAULT]\nlogging_folder=\nruntime_folder={directory}\ndata_folder={directory}\nmax_idle_server_connections=64\n\
          [logger]\nlevel=INFO\n\
          [routing:db]\nbind_address=127.0.0.1\nbind_port={port}\nprotocol=classic\nrouting_strategy={strategy}\n\
-         client_ssl_mode=PASSTHROUGH\nserver_ssl_mode=AS_CLIENT\nmax_connect_errors=4294967295\nconnect_timeout=2\n\
+         {mode}\nmax_connect_errors=4294967295\nconnect_timeout=2\n\
          destinations={}\n",
         destinations.join(",")
     )

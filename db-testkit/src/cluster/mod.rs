@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, OptsBuilder};
 
-pub use self::balancer::{Balance, Balancer, HealthCheck};
+pub use self::balancer::{Balance, Balancer, HealthCheck, Routing};
 pub use self::node::Node;
 
 use self::follower::Follower;
