@@ -2,7 +2,6 @@
 //!
 //! Longer, and with random faults: `cargo xtask torture --server galera`, `haproxy`, `group-replication`, `multi-primary`.
 
-use std::env;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,22 +9,12 @@ use std::time::{Duration, Instant};
 use db_core::mysql::prelude::Queryable;
 use db_core::prelude::*;
 use db_core::{DbBuilder, Error, Result};
-use db_testkit::{Action, Balance, Cluster, Fault, FaultProxy, Flavor, HealthCheck, Node, Point, Routing, Topology};
-use tests::{deposit, within};
+use db_testkit::{Action, Balance, Cluster, Fault, FaultProxy, HealthCheck, Node, Point, Routing, Topology};
+use tests::{can_form, deposit, within};
 
 /// Longer than a cluster takes to exclude a node.
 fn patient() -> RetryPolicy {
     RetryPolicy::default().max_attempts(20).max_elapsed(Duration::from_secs(60))
-}
-
-/// Whether the server under test can form a cluster with this topology.
-fn can_form(topology: Topology) -> bool {
-    match (topology, Flavor::from_env().unwrap()) {
-        // Galera runs on the MariaDB of this machine only.
-        (Topology::Galera, Flavor::MariaDb) => env::var_os("DB_TESTKIT_MARIADB_ROOT").is_none(),
-        (Topology::GroupSinglePrimary | Topology::GroupMultiPrimary, Flavor::MySql) => true,
-        _ => false,
-    }
 }
 
 /// A cluster with the bank's tables and the ledger's.

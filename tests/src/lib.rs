@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests panic when something is not as it should be")]
 #![allow(missing_docs, reason = "read by those who write the tests")]
 
+use std::env;
 use std::fmt::Debug;
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use db_core::mysql::{self, Conn, prelude::Queryable as _};
 use db_core::prelude::*;
 use db_core::{DbBuilder, Error};
-use db_testkit::{FaultProxy, Server};
+use db_testkit::{FaultProxy, Flavor, Server, Topology};
 
 /// As the library sends it.
 pub const COMMIT: &str = "COMMIT AND NO CHAIN NO RELEASE";
@@ -233,8 +234,8 @@ pub fn in_a_forked_child(work: impl FnOnce() -> bool) -> bool {
 pub fn program(package: &str) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     // The directory of this run's artifacts, where the programs have been compiled already.
-    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let target = env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root).args(["run", "--quiet", "--package", package, "--target-dir"]).arg(target);
     command
 }
@@ -255,3 +256,13 @@ pub fn code(error: &mysql::Error) -> Option<u16> {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 mod readme {}
+
+/// Whether the server under test can form a cluster with this topology.
+pub fn can_form(topology: Topology) -> bool {
+    match (topology, Flavor::from_env().unwrap()) {
+        // Galera runs on the MariaDB of this machine only.
+        (Topology::Galera, Flavor::MariaDb) => env::var_os("DB_TESTKIT_MARIADB_ROOT").is_none(),
+        (Topology::GroupSinglePrimary | Topology::GroupMultiPrimary, Flavor::MySql) => true,
+        _ => false,
+    }
+}
