@@ -315,7 +315,8 @@ fn what_is_no_answer_to_commit_leaves_the_caller_told_that_it_may_be_done() {
 #[test]
 fn a_server_that_answers_more_or_less_than_it_was_asked_is_not_believed() {
     let row = [one_column(), packet(4, b"\x01x"), packet(5, &[0xfe, 0, 0, 2, 0])].concat();
-    for (name, answer) in [("two OKs", oks(1, 2)), ("a row", row)] {
+    let deadlock = [ok(1, true), packet(2, b"\xff\xbd\x04#40001Deadlock found when trying to get lock")].concat();
+    for (name, answer) in [("two OKs", oks(1, 2)), ("a row", row), ("an OK, and a deadlock behind it", deadlock)] {
         let server = hostile(move |peer| {
             peer.serve(|peer, sql| {
                 if sql == COMMIT {
