@@ -203,8 +203,8 @@ impl Nodes {
             NodeFault::Freeze => node.pause()?,
             NodeFault::Isolate => node.isolate()?,
             NodeFault::LoseQuorum => self.others(index).try_for_each(Node::pause)?,
-            NodeFault::SlowApplier => self.keep_appliers_busy(node)?,
-            NodeFault::StoppedApplier => self.stop_applier(index)?,
+            NodeFault::SlowApplier => insistently(|| self.keep_appliers_busy(node))?,
+            NodeFault::StoppedApplier => insistently(|| self.stop_applier(index))?,
             NodeFault::Maintenance => self.set_maintenance(index, true)?,
         }
         if fault.is_failure() || fault == NodeFault::Maintenance {
@@ -288,5 +288,17 @@ impl Nodes {
             Err(Error::NotRunning) => Ok(()),
             killed => killed,
         })
+    }
+}
+
+/// On a machine that is too busy for its messages a node may lose its quorum for a moment, and refuse this.
+fn insistently(mut work: impl FnMut() -> Result<(), Error>) -> Result<(), Error> {
+    let deadline = Instant::now() + MENDED_WITHIN;
+    loop {
+        match work() {
+            Err(error) if Instant::now() < deadline => eprintln!("a node is not ready for its fault: {error}"),
+            done => return done,
+        }
+        thread::sleep(LOOK_EVERY);
     }
 }
