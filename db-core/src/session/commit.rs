@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::error::classify::{self, CommitVerdict};
 use crate::retry::{attempts, deadline};
 use crate::session::connection::{COMMIT, Link, NO_AUTOCOMMIT, PacketError, ROLLBACK};
-use crate::session::ledger::{Evidence, Lost, Resolution};
+use crate::session::ledger::{Evidence, Lost, REQUEST, Resolution, Step};
 use crate::session::{Session, sentinel, unread};
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
@@ -155,21 +155,20 @@ impl Session {
         let target = if self.state.needs_commit() { self.recorder.next() } else { None };
         let vouched = self.state.sentinel.stands();
         let Some(link) = &mut self.link else { return Ok(()) };
-        let mut request = [""; 4];
+        let mut request = [""; REQUEST.len()];
         let mut len = 0;
-        let mut add = |wanted: bool, statement| {
-            if wanted {
+        for step in REQUEST {
+            let statement = match step {
+                Step::NoAutocommit => self.state.may_have_committed().then_some(NO_AUTOCOMMIT),
+                Step::Swap => target.map(|_| self.recorder.statement()),
+                Step::Release => vouched.then_some(sentinel::RELEASE),
+                Step::Commit => Some(COMMIT),
+            };
+            if let Some(statement) = statement {
                 request[len] = statement;
                 len += 1;
             }
-        };
-        // COMMIT comes last, and RELEASE directly before it: a cluster reports an abort as the reply to the last statement of a
-        // request, and an UPDATE behind a failed RELEASE would begin a new transaction for COMMIT to commit.
-        // If autocommit was switched on, each statement of the request would commit itself.
-        add(self.state.may_have_committed(), NO_AUTOCOMMIT);
-        add(target.is_some(), self.recorder.statement());
-        add(vouched, sentinel::RELEASE);
-        add(true, COMMIT);
+        }
         let spoke_unasked = link.spoke_unasked();
         let failed = match link.commit(&request[..len]) {
             Ok(changed) => {

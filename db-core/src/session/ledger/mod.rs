@@ -16,6 +16,23 @@ use crate::session::connection::{COMMIT, Link, PacketError, ROLLBACK};
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
 
+/// A statement of the request of COMMIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// If autocommit was switched on, each statement of the request would commit itself.
+    NoAutocommit,
+    /// The compare-and-swap.
+    Swap,
+    /// Of the sentinel savepoint.
+    Release,
+    Commit,
+}
+
+/// The request of COMMIT, of which some statements may not be needed. COMMIT comes last, and RELEASE directly before it: a cluster reports an
+/// abort as the reply to the last statement of a request, and a compare-and-swap behind a failed RELEASE would begin a new transaction
+/// for COMMIT to commit. The model explores this order.
+pub(super) const REQUEST: [Step; 4] = [Step::NoAutocommit, Step::Swap, Step::Release, Step::Commit];
+
 /// The transaction, or every transaction of the server (`transaction_read_only`), is READ ONLY.
 const READ_ONLY_TRANSACTION: u16 = 1792;
 

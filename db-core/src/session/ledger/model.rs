@@ -5,12 +5,14 @@
 //! cluster aborts a transaction between two statements of its COMMIT request, and a second node applies late. Every state that can be
 //! reached is checked.
 //!
-//! The client's decisions are those of [`Position`], the code that runs. The model has the servers (the row as each node sees it, its lock,
+//! The client's decisions are those of [`Position`], and the order of its statements is [`REQUEST`], the code that runs. The model has the servers (the row as each node sees it, its lock,
 //! the sessions) and the order in which the client asks. A [`Mutation`] breaks one rule, to show that the model finds what the rule is for.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::LazyLock;
 
 use crate::session::ledger::row::{Judgement, Position};
+use crate::session::ledger::{REQUEST, Step};
 
 const CALLS: u8 = 2;
 
@@ -59,6 +61,17 @@ enum Statement {
     Commit,
     Savepoint,
 }
+
+/// What is sent with the work of an attempt.
+static SENT: LazyLock<Vec<Statement>> = LazyLock::new(|| {
+    let statement = |step| match step {
+        Step::NoAutocommit => None,
+        Step::Swap => Some(Statement::Swap),
+        Step::Release => Some(Statement::Release),
+        Step::Commit => Some(Statement::Commit),
+    };
+    REQUEST.into_iter().filter_map(statement).collect()
+});
 
 /// The node that the client commits on, and the one that may be behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -165,7 +178,7 @@ impl Model {
             (None, _) => &[Swap, Commit],
             (_, Mutation::ReleaseFirst) => &[Release, Swap, Commit],
             (_, Mutation::SavepointBehindCommit) => &[Swap, Release, Commit, Savepoint],
-            _ => &[Swap, Release, Commit],
+            _ => &SENT,
         }
     }
 
@@ -574,4 +587,9 @@ fn reading_under_the_lock_is_for_promptness_and_not_for_safety() {
         let model = Model { mutation: Mutation::PlainSelect, faults, attempts: 2, sessions: 5 };
         assert_eq!(model.explore().err(), None);
     }
+}
+
+#[test]
+fn nothing_comes_behind_commit_and_only_commit_behind_release() {
+    assert_eq!(REQUEST[REQUEST.len() - 2..], [Step::Release, Step::Commit]);
 }
