@@ -186,6 +186,25 @@ fn a_galera_node_that_is_behind_is_read_again_until_it_has_caught_up() {
 }
 
 #[test]
+fn a_node_is_waited_for_longer_than_a_single_server() {
+    let Some(cluster) = bank_on(Topology::Galera) else { return };
+    let node = cluster.node(0);
+    // With the default policy, which gives up after 10 seconds on a single server.
+    let db = Db::builder(&url(node)).commit_ledger(true).connect().unwrap();
+    node.isolate().unwrap();
+    let (waited, away) = thread::scope(|threads| {
+        let began = Instant::now();
+        let call = threads.spawn(|| persistent(&db, 1));
+        thread::sleep(Duration::from_secs(12));
+        node.rejoin().unwrap();
+        (call.join().unwrap(), began.elapsed())
+    });
+    assert!(away < Duration::from_secs(30), "the node was away for {away:?}");
+    waited.unwrap();
+    assert_eq!(deposits(&cluster), (1, 1));
+}
+
+#[test]
 fn a_galera_node_without_quorum_is_unavailable_and_work_goes_on_on_another() {
     let Some(cluster) = bank_on(Topology::Galera) else { return };
     let direct = Db::builder(&url(cluster.node(0))).retry(RetryPolicy::default().max_attempts(1)).connect().unwrap();
