@@ -18,10 +18,10 @@ use crate::{Error, ErrorKind, Pool, Result, RetryPolicy, Scope, Stats};
 /// As the servers' own `long_query_time`.
 const SLOW_TRANSACTION: Duration = Duration::from_secs(10);
 
-/// A database: one connection that heals itself, behind a lock.
+/// A database: one connection that reconnects automatically, behind a lock.
 ///
-/// Clones share connection and lock: hand them to threads that are to take turns. [`fork`](Self::fork) gives a connection and a
-/// lock of its own: for threads that are to work side by side.
+/// Clones share connection and lock, and their threads take turns. [`fork`](Self::fork) opens another connection with another lock, for threads
+/// that work in parallel. For servers and thread pools use a [`Pool`].
 ///
 /// A `Db` dereferences to [`Scope`], which has [`transaction`](Scope::transaction) and [`retry`](Scope::retry), and which every
 /// `#[transactional]` function takes.
@@ -109,8 +109,7 @@ impl Db {
         self.database().shared_lock().cloned().unwrap_or_default()
     }
 
-    /// What this database and its clones have done so far. A [fork](Self::fork) counts for itself. It waits for nobody, and
-    /// needs no feature.
+    /// Counters of this database and its clones. A [fork](Self::fork) has its own. It never blocks, and needs no feature.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.database().counters.stats()
@@ -241,7 +240,7 @@ impl DbBuilder {
             Err(env::VarError::NotPresent) => "is not set",
             Err(env::VarError::NotUnicode(_)) => "is not UTF-8",
         };
-        let message = format!("the environment variable {variable}, where the database's URL is expected, {wrong}");
+        let message = format!("the environment variable {variable}, which should contain the database's URL, {wrong}");
         Err(Error::new(ErrorKind::Config, message))
     }
 
@@ -296,11 +295,10 @@ impl DbBuilder {
         self
     }
 
-    /// Whether COMMITs are recorded, so that one whose answer is lost is resolved instead of being [`CommitUnknown`]. Default false.
+    /// Whether COMMITs are recorded, so that one whose reply is lost is resolved instead of ending in [`CommitUnknown`]. Default false.
     ///
-    /// It costs no round trip, and one more statement with every COMMIT of a transaction that was not begun
-    /// [`read_only`](crate::TxOptions::read_only), whether it wrote anything or not. While a COMMIT is resolved the lock stays held, for up to the
-    /// [`resolve_timeout`](Self::resolve_timeout). It needs the table that [`Db::install_ledger`] makes, in the URL's database, and the privileges
+    /// It costs no round trip, and one more statement in the COMMIT of each transaction that does more than read. While a COMMIT is resolved the
+    /// lock stays held, for up to the [`resolve_timeout`](Self::resolve_timeout). It needs the table that [`Db::install_ledger`] makes, in the URL's database, and the privileges
     /// SELECT, INSERT, UPDATE and DELETE on it.
     ///
     /// [`CommitUnknown`]: crate::ErrorKind::CommitUnknown
@@ -366,8 +364,8 @@ impl DbBuilder {
     ///
     /// # Errors
     ///
-    /// - [`Config`](crate::ErrorKind::Config): the URL cannot be understood, or names no database for the commit ledger to be in.
-    /// - [`ConnectFailed`](crate::ErrorKind::ConnectFailed): nobody answers, or not like a server.
+    /// - [`Config`](crate::ErrorKind::Config): the URL is not valid, or names no database for the commit ledger to be in.
+    /// - [`ConnectFailed`](crate::ErrorKind::ConnectFailed): no server replies, or none that speaks the protocol.
     /// - [`Unavailable`](crate::ErrorKind::Unavailable): the server is full, or going down.
     /// - [`AccessDenied`](crate::ErrorKind::AccessDenied), [`UnknownDatabase`](crate::ErrorKind::UnknownDatabase): it refuses.
     /// - [`UnknownTable`](crate::ErrorKind::UnknownTable): the commit ledger's table is missing; see [`Db::install_ledger`].

@@ -89,10 +89,10 @@ fn a_url_is_taken_from_the_environment() {
 fn in_an_environment_with_a_url() {
     Db::from_env().unwrap().transaction(|tx| deposit(tx, 1, 1)).unwrap();
     for (name, expected) in [
-        ("EMPTY_URL", "EMPTY_URL, where the database's URL is expected, is empty"),
+        ("EMPTY_URL", "EMPTY_URL, which should contain the database's URL, is empty"),
         ("BYTES_URL", "is not UTF-8"),
         ("WRONG_URL", "there is no option `no_such_option`"),
-        ("NO_SUCH_URL", "NO_SUCH_URL, where the database's URL is expected, is not set"),
+        ("NO_SUCH_URL", "NO_SUCH_URL, which should contain the database's URL, is not set"),
     ] {
         let error = DbBuilder::from_env(name).and_then(DbBuilder::connect).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{name}");

@@ -249,7 +249,7 @@ fn a_row_that_was_changed_by_somebody_else_is_unknown_and_another_row_is_used_fr
     bank.admin_query("UPDATE db_core_ledger SET seq = 1000");
     let error = persistent(&db).unwrap_err();
     assert_eq!((error.kind(), error.code(), error.attempts()), (ErrorKind::CommitUnknown, Some(1690), 1));
-    assert!(error.to_string().contains("changed by somebody else"), "{error}");
+    assert!(error.to_string().contains("changed by another client"), "{error}");
     assert_eq!((bank.balance(1), bank.notes().len()), (101, 1));
     assert_eq!(persistent(&db).unwrap(), 1);
     assert_resolves(&bank, &proxy, &db);

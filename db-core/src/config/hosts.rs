@@ -116,9 +116,11 @@ impl Hosts {
 
     /// Waits until no other caller looks for a host.
     pub fn search(&self, at_most: Duration) -> Result<MutexGuard<'_, ()>> {
-        self.homes.get().search.try_lock_for(at_most).ok_or_else(|| {
-            Error::new(ErrorKind::ConnectFailed, "another caller is still looking for a host that can be connected to").transient(true)
-        })
+        self.homes
+            .get()
+            .search
+            .try_lock_for(at_most)
+            .ok_or_else(|| Error::new(ErrorKind::ConnectFailed, "timeout while another caller was searching for a host").transient(true))
     }
 
     /// The hosts to try, in this order. If all have failed lately, the one that may be tried again first.

@@ -75,6 +75,9 @@ impl Settings {
     /// The URL is not repeated in the error: it holds the password.
     pub fn parse(url: &str) -> Result<Parsed> {
         let (of_driver, own) = url::split(url)?;
+        if !url.contains("://") {
+            return Err(invalid("it does not begin with `mysql://`"));
+        }
         let parsed = if url.contains('#') {
             Err(UrlError::BadUrl)
         } else {
@@ -90,12 +93,12 @@ impl Settings {
                 UrlError::UnsupportedScheme(_) => "its scheme is not `mysql`".into(),
                 UrlError::FeatureRequired(feature, option) => format!("the option `{option}` needs the driver's feature {feature}"),
                 UrlError::UnknownParameter(option) => format!("there is no option `{option}`"),
-                UrlError::InvalidValue(option, _) => format!("the value of the option `{option}` cannot be understood"),
+                UrlError::InvalidValue(option, _) => format!("the value of the option `{option}` is not valid"),
+                UrlError::InvalidPoolConstraints { max: 0, .. } => "pool_max is 0".into(),
                 UrlError::InvalidPoolConstraints { .. } => "pool_min is above pool_max".into(),
-                UrlError::BadUrl => "it cannot be understood".into(),
+                UrlError::BadUrl => "its host is missing or not valid".into(),
             };
-            let message = format!("the database URL is not valid: {wrong}. It reads mysql://user:password@host:port/database?option=value");
-            Error::new(ErrorKind::Config, message)
+            invalid(&wrong)
         })?;
         let address = |options: &Opts| (options.get_ip_or_hostname().into_owned(), options.get_tcp_port());
         let others = hosts.drain(1..).map(|options| address(&options)).collect();
@@ -158,10 +161,17 @@ impl Settings {
     pub fn ledger_database(options: &Opts) -> Result<String> {
         let database = options.get_db_name().filter(|name| !name.is_empty());
         database.map(str::to_owned).ok_or_else(|| {
-            let message = "the commit ledger is a table in the URL's database, and the URL names none";
+            let message = "the commit ledger needs a database for its table, and the URL names none";
             Error::new(ErrorKind::Config, message)
         })
     }
+}
+
+fn invalid(wrong: &str) -> Error {
+    Error::new(
+        ErrorKind::Config,
+        format!("the database URL is not valid: {wrong}. Its form is mysql://user:password@host:port/database?option=value"),
+    )
 }
 
 #[cfg(test)]
@@ -185,13 +195,15 @@ mod tests {
     fn what_is_wrong_with_a_url_is_said_by_name() {
         for (url, expected) in [
             ("mysql://u:hunter2@h/d?sslmode=require", "there is no option `sslmode`"),
-            ("mysql://u:hunter2@h/d?tcp_connect_timeout_ms=soon", "the value of the option `tcp_connect_timeout_ms` cannot"),
+            ("mysql://u:hunter2@h/d?tcp_connect_timeout_ms=soon", "the value of the option `tcp_connect_timeout_ms` is not valid"),
             ("postgres://u:hunter2@h/d", "its scheme is not `mysql`"),
             ("mysql://u:hunter2@h:port/d", "invalid port number"),
             ("mysql://u:hunter2@h/d?pool_min=9&pool_max=1", "pool_min"),
-            ("mysql:hunter2", "cannot be understood"),
-            ("hunter2", "relative URL"),
-            ("", "relative URL"),
+            ("mysql:hunter2", "does not begin with `mysql://`"),
+            ("mysql://", "host is missing"),
+            ("mysql://h/d?pool_max=0", "pool_max is 0"),
+            ("hunter2", "does not begin with"),
+            ("", "does not begin with"),
             ("mysql://u:1?hunter2=x@h/d", "`?` %3F"),
             ("mysql://u:1#hunter2@h:x/d?y=z", "`#` %23"),
             ("mysql://u:hunter2@h", "the URL names none"),

@@ -92,7 +92,7 @@ impl UrlOptions {
 }
 
 fn not_understood(name: &str) -> Error {
-    let message = format!("the database URL is not valid: the value of the option `{name}` cannot be understood");
+    let message = format!("the database URL is not valid: the value of the option `{name}` is not valid");
     Error::new(ErrorKind::Config, message)
 }
 

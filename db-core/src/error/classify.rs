@@ -417,7 +417,7 @@ fn word_after<'m>(message: &'m str, mark: &str) -> Option<&'m str> {
     Some(&rest[..end])
 }
 
-fn is_packet_too_large(error: &Error) -> bool {
+pub(super) fn is_packet_too_large(error: &Error) -> bool {
     is_of_codec(error, "Packet is larger than max_allowed_packet")
 }
 

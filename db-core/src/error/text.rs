@@ -2,7 +2,7 @@
 
 use std::io;
 
-use mysql::{Error, Row, Value};
+use mysql::{DriverError, Error, Row, Value};
 
 use crate::error::classify;
 use crate::error::kind::ErrorKind;
@@ -30,16 +30,16 @@ pub(super) fn describe(kind: ErrorKind) -> &'static str {
         ErrorKind::UnknownTable => "unknown table",
         ErrorKind::Syntax => "SQL syntax error",
         ErrorKind::AlreadyInTransaction => "already in a transaction",
-        ErrorKind::RollbackOnly => "the transaction could only be rolled back",
-        ErrorKind::ImplicitCommit => "implicit commit: the transaction had ended before its COMMIT",
-        ErrorKind::RetryRequested => "another attempt was requested",
+        ErrorKind::RollbackOnly => "the transaction can only be rolled back",
+        ErrorKind::ImplicitCommit => "implicit commit: the transaction ended before its COMMIT",
+        ErrorKind::RetryRequested => "the function requested another attempt",
         ErrorKind::LockTimeout => "timeout while waiting for the database's lock",
         ErrorKind::PoolTimeout => "timeout while waiting for a connection of the pool",
         ErrorKind::DeadlineExceeded => "deadline exceeded",
         ErrorKind::IdempotencyKeyReused => "idempotency key reused for another call",
         ErrorKind::Config => "invalid configuration",
         ErrorKind::Driver => "driver error",
-        ErrorKind::Other => "error",
+        ErrorKind::Other => "database error",
     }
 }
 
@@ -51,7 +51,9 @@ pub(super) fn of_driver(error: &Error) -> String {
         error => match classify::io_error(error) {
             Some(io) => of_io(io),
             None => match error {
+                error if classify::is_packet_too_large(error) => "a packet is larger than max_allowed_packet, an option of the URL".into(),
                 Error::CodecError(error) => error.to_string(),
+                Error::DriverError(DriverError::CouldNotConnect(Some((address, reason, _)))) => format!("{address}: {reason}"),
                 Error::DriverError(error) => error.to_string(),
                 Error::UrlError(error) => error.to_string(),
                 error => error.to_string(),
@@ -64,7 +66,7 @@ fn of_io(error: &io::Error) -> String {
     match error.kind() {
         // The system's words for a timeout of the socket are "Resource temporarily unavailable".
         io::ErrorKind::WouldBlock => "no reply within the read timeout".into(),
-        io::ErrorKind::TimedOut => "the server's host did not answer for too long (TCP keepalive, or data not acknowledged)".into(),
+        io::ErrorKind::TimedOut => "the server's host did not reply in time (TCP keepalive, or unacknowledged data)".into(),
         _ => error.to_string(),
     }
 }

@@ -122,7 +122,7 @@ impl Session {
             return Err(cause.and_rollback(self.roll_back()));
         }
         if self.state.is_rollback_only() {
-            let message = "a call that had joined the transaction without a savepoint failed, so that nothing can be committed";
+            let message = "a nested call that had joined it without a savepoint failed, and its error was ignored";
             return Err(Error::new(ErrorKind::RollbackOnly, message).and_rollback(self.roll_back()));
         }
         if self.state.statements == 0 {
@@ -133,7 +133,7 @@ impl Session {
             return Err(cause.and_rollback(self.roll_back()));
         }
         if deadline::passed() {
-            let cause = self.mark(deadline::exceeded("it passed before COMMIT was sent"));
+            let cause = self.mark(deadline::exceeded("no time was left to send COMMIT"));
             self.state.abort(cause.clone());
             return Err(cause.and_rollback(self.roll_back()));
         }

@@ -9,10 +9,10 @@ use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
 use crate::telemetry::event::function;
 use crate::{Error, ErrorKind, Result};
 
-/// A re-entrant lock that any number of [`Db`](crate::Db)s, and whatever else must exclude them, may share.
+/// A reentrant lock that several [`Db`](crate::Db)s can share, also with other code.
 ///
-/// The thread that holds it may take it again; other threads wait. It makes no promise of fairness: a
-/// thread that takes it again and again may pass others that wait for it. Where they must not wait, [fork](crate::Db::fork).
+/// The thread that holds it can take it again; other threads wait. It is not fair: a thread that takes it repeatedly can overtake others that
+/// wait. To avoid waiting, use a [fork](crate::Db::fork) or a [pool](crate::Pool).
 ///
 /// ```
 /// use db_core::{Db, SharedLock};
@@ -44,7 +44,7 @@ struct Holder {
 }
 
 impl SharedLock {
-    /// A lock nobody holds.
+    /// A lock that is not held.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -55,7 +55,7 @@ impl SharedLock {
         LockGuard { _held: self.0.mutex.lock() }
     }
 
-    /// Waits for the lock at most so long.
+    /// Waits for the lock for at most this time.
     #[must_use]
     pub fn try_lock_for(&self, timeout: Duration) -> Option<LockGuard<'_>> {
         Some(LockGuard { _held: self.0.mutex.try_lock_for(timeout)? })
@@ -79,7 +79,7 @@ impl SharedLock {
                 format!(": {name} has had it for {:?}, if it was not taken by `lock` since", since.elapsed())
             });
             let message = format!(
-                "another thread held the database's lock for more than {timeout:?}{holder}. Fork the database, use a pool, or raise lock_timeout"
+                "another thread held the database's lock for more than {timeout:?}{holder}. Use a fork or a pool, or raise lock_timeout"
             );
             Error::new(ErrorKind::LockTimeout, message)
         })

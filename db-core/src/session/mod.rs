@@ -311,7 +311,7 @@ impl Session {
             state.lose(unread());
         }
         if deadline::passed() {
-            state.abort(deadline::exceeded("it passed before a statement was sent"));
+            state.abort(deadline::exceeded("no time was left to send a statement"));
         }
         if let Some(cause) = state.cause_now() {
             return Err(cause.into());
@@ -495,7 +495,7 @@ fn check_size(link: &Link, bytes: usize) -> mysql::Result<()> {
 }
 
 fn too_large(bytes: usize, limit: usize) -> Error {
-    let message = format!("a statement takes {bytes} bytes with its parameters, and max_allowed_packet allows {limit}");
+    let message = format!("a statement takes {bytes} bytes with its parameters, and max_allowed_packet is {limit}");
     Error::new(ErrorKind::Driver, message)
 }
 
@@ -582,7 +582,7 @@ fn went_with_its_session(error: &mysql::Error) -> bool {
 
 /// A result was forgotten (`mem::forget`) instead of being dropped.
 fn unread() -> Error {
-    Error::new(ErrorKind::RollbackOnly, "a result was left half read: what its rest says is not known")
+    Error::new(ErrorKind::RollbackOnly, "a result was not read to its end, where it may have an error")
 }
 
 fn closed() -> Error {

@@ -171,8 +171,8 @@ impl Sessions {
     pub fn take(&self, handle: Handle) -> Result<Lease<'_>> {
         let holding = Holding { pool: self.id(), handle: handle.id };
         if held::any(|held| if handle.is_beside { *held == holding } else { held.pool == holding.pool }) {
-            let message = "this thread has a transaction of the pool open; pass that transaction (`tx`) in place of the pool, \
-                           or call with `pool.beside()` for work that is to stand by itself";
+            let message = "this thread has a transaction of the pool open; pass its `tx` instead of the pool, \
+                           or use `pool.beside()` for independent work";
             return Err(Error::new(ErrorKind::AlreadyInTransaction, message));
         }
         let home = self.homes.get();
@@ -458,14 +458,14 @@ impl State {
     fn timed_out(&self, waited: Duration) -> Error {
         let mut holders: Vec<Holder> = self.slots.iter().filter_map(|slot| *slot.holder.lock()).collect();
         holders.sort_by_key(|holder| holder.since);
-        let mut message = format!("{} of {} connections are in use after {waited:?}", self.in_use(), self.slots.len());
+        let mut message = format!("{} of {} connections are in use after a wait of {waited:.0?}", self.in_use(), self.slots.len());
         for (at, Holder { body, since }) in holders.iter().take(NAMED).enumerate() {
             let separator = if at == 0 { ", the longest by " } else { ", " };
             let name = body.and_then(function).unwrap_or("a call");
             // Writing to a String does not fail.
-            let _ = write!(message, "{separator}{name} (for {:?})", since.elapsed());
+            let _ = write!(message, "{separator}{name} (for {:.0?})", since.elapsed());
         }
-        let _ = write!(message, "; {} other callers wait. Raise max_connections, or do less in a transaction", self.waiting.len());
+        let _ = write!(message, "; {} other callers wait. Raise max_connections, or shorten the transactions", self.waiting.len());
         Error::new(ErrorKind::PoolTimeout, message)
     }
 }

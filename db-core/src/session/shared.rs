@@ -114,8 +114,8 @@ impl Database {
             None => self.waiting(|| shared.lock.within(deadline::at_most(self.settings.lock_timeout))).map_err(deadline::or_exceeded)?,
         };
         let Some(mut session) = shared.session.try_lock() else {
-            let message = "this thread has a transaction open on the database's connection; \
-                           pass that transaction (`tx`) in place of the database, or fork the database for work that is to stand by itself";
+            let message = "this thread has a transaction of the database open; pass its `tx` instead of the database, \
+                           or use a fork of the database for independent work";
             return Err(Error::new(ErrorKind::AlreadyInTransaction, message));
         };
         shared.close_if_asked(&mut session);

@@ -394,12 +394,11 @@ impl State {
     /// The server no longer knows a savepoint that was set: the transaction it was set in has ended, unseen.
     pub(super) fn ended(&self) -> Error {
         if self.may_have_committed() {
-            let message = "the transaction had ended before its COMMIT, by a statement of its own: DDL, COMMIT or ROLLBACK, a stored procedure, … \
-                           What went before that statement may be in the database, and cannot be rolled back";
+            let message = "a statement of the function ended it (DDL, COMMIT, ROLLBACK, a stored procedure, …); \
+                           what came before that statement may be committed, and cannot be rolled back";
             Error::new(ErrorKind::ImplicitCommit, message)
         } else {
-            let message = "the server had rolled the transaction back before COMMIT; the error that said so was in a result \
-                           that was dropped before its last row";
+            let message = "the server reported it in a result that was dropped before its last row";
             Error::new(ErrorKind::Deadlock, message).transient(true)
         }
     }

@@ -257,7 +257,7 @@ impl Link {
     /// A connection to this host, fit or not.
     pub(super) fn open_at(settings: &Settings, host: usize) -> Result<Self> {
         if deadline::passed() {
-            return Err(deadline::exceeded("it passed before a connection was made"));
+            return Err(deadline::exceeded("no time was left to open a connection"));
         }
         let refused = |error: mysql::Error| {
             let verdict = classify::connect(&error);
@@ -673,7 +673,12 @@ fn by_every_address(options: Opts) -> mysql::Result<Conn> {
 fn none_of(hosts: &Hosts, failures: &[(usize, Error)]) -> Error {
     let kinds = || failures.iter().map(|(_, error)| error.kind());
     let kind = kinds().find(|kind| *kind == ErrorKind::ReadOnlyServer).or_else(|| kinds().next_back());
-    let said: Vec<String> = failures.iter().map(|(host, error)| format!("{}: {error}", hosts.name(*host))).collect();
+    let said = |(host, error): &(usize, Error)| {
+        let name = hosts.name(*host);
+        // The error may name the host as well.
+        format!("{name}: {}", error.to_string().replace(&format!(": {name}: "), ": "))
+    };
+    let said: Vec<String> = failures.iter().map(said).collect();
     Error::new(kind.unwrap_or(ErrorKind::ConnectFailed), format!("no host can be used: {}", said.join("; ")))
         .transient(failures.iter().any(|(_, error)| error.passes()))
 }

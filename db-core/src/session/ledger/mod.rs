@@ -77,7 +77,7 @@ impl Recorder {
             }
             Err(error) => Err(match error.kind() {
                 ErrorKind::UnknownTable => {
-                    error.hint("create the commit ledger's table with Db::install_ledger, on a Db without commit_ledger")
+                    error.hint("the commit ledger's table is missing; create it with Db::install_ledger, on a Db without commit_ledger")
                 }
                 ErrorKind::AccessDenied => error.hint("the commit ledger needs SELECT, INSERT, UPDATE and DELETE on its table"),
                 _ => error,

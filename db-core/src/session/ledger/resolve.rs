@@ -137,9 +137,9 @@ impl Recorder {
                         warn,
                         "db_core.ledger_row",
                         { db_core.found = "changed" },
-                        "the row of the commit ledger was changed by somebody else"
+                        "the row of the commit ledger was changed by another client"
                     );
-                    return Resolution::Unknown("the commit ledger's row was changed by somebody else");
+                    return Resolution::Unknown("the commit ledger's row was changed by another client");
                 }
                 Ok(Judgement::Behind) => {
                     if let Some(delay) = pace.next(Failure::Unreachable, 0) {
