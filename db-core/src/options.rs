@@ -47,7 +47,7 @@ impl TxOptions {
         self
     }
 
-    /// Inside another transaction: no savepoint, hence no round trip; an `Err` then makes the whole transaction roll back. Default false.
+    /// Inside another transaction: no savepoint, hence no round trip; an `Err` then rolls back the outer transaction. Default false.
     #[must_use]
     pub const fn join(mut self, join: bool) -> Self {
         self.join = join;
@@ -58,7 +58,7 @@ impl TxOptions {
     /// them. Default: what the [builder](crate::DbBuilder::timeout) says, which is no limit. It has no effect inside another transaction, whose
     /// call has the limit.
     ///
-    /// When the time is over the statement under way is ended, and the call ends in [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) with
+    /// When the time is over, the running statement is killed, and the call ends in [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) with
     /// nothing committed. If COMMIT is under way then, and its reply does not come, the [commit ledger](crate::guide::ledger) is asked, for up to
     /// [`max_elapsed`](crate::RetryPolicy::max_elapsed) more. The body's own computations are not interrupted.
     #[must_use]

@@ -17,12 +17,12 @@ use crate::{Db, PoolStatus, Result, Scope, Stats};
 ///
 /// - **Order.** Callers that wait are served in the order in which they came. Idle connections are taken last in, first out.
 /// - **No extra round trips.** There is no ping when a connection is taken, and no reset when it is given back. If an idle connection turns out
-///   to be dead, the transaction's first statement is sent again on a new one. A connection in an unknown state is closed.
+///   to be dead, the transaction's first statement is resent on a new one. A connection in an unknown state is closed.
 /// - **Lazy.** A connection is opened when a call needs one and none is idle. One is opened by `connect`, so that a wrong URL or password is
 ///   reported there.
 /// - **No second connection by mistake.** A call with `&pool` on a thread that has a transaction of the pool open fails with
 ///   [`AlreadyInTransaction`](crate::ErrorKind::AlreadyInTransaction): with all connections in use such calls would wait for each other. Pass `tx`
-///   on, or say [`beside`](Self::beside).
+///   on, or use [`beside`](Self::beside).
 /// - **Failover.** If a server refuses a write that accepted writes before, all idle connections to it are closed, and one caller at a time
 ///   looks for a server that accepts writes.
 /// - **fork(2).** In a child process the pool begins empty, and leaves its parent's connections alone.
@@ -75,7 +75,7 @@ impl Pool {
         Ok(Self(Arc::new(Scope::of(database))))
     }
 
-    /// The same pool, for work that is to stand by itself while a transaction of this pool is open on the thread.
+    /// The same pool, for independent work while a transaction of this pool is open on the thread.
     ///
     /// Such work takes a second connection. If every thread that holds one connection waits for a second one, none of them gets it before
     /// [`acquire_timeout`](crate::DbBuilder::acquire_timeout): `max_connections` has to be larger than the number of threads that do this at a time.
@@ -104,7 +104,7 @@ impl Pool {
         }
     }
 
-    /// How many connections there are, and how many calls wait for one. It never blocks for longer than it takes to count.
+    /// How many connections there are, and how many calls wait for one. It blocks only for the time of counting.
     #[must_use]
     pub fn status(&self) -> PoolStatus {
         match self.database().pool_status() {
@@ -113,7 +113,7 @@ impl Pool {
         }
     }
 
-    /// What this pool and its clones have done so far.
+    /// Counters of this pool and its clones.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.database().counters.stats()
@@ -129,7 +129,7 @@ impl Pool {
         retry_loop::told(database, database.enter().and_then(|mut entered| entered.session.ping()))
     }
 
-    /// Closes the pool for good, with all its clones: idle connections now, connections in use when they are given back.
+    /// Closes the pool permanently, with all its clones: idle connections now, connections in use when they are given back.
     ///
     /// It waits for those in use for up to [`acquire_timeout`](crate::DbBuilder::acquire_timeout), unless this thread has one of them. Calls that
     /// wait for a connection, and all later ones, fail with [`ConnectFailed`](crate::ErrorKind::ConnectFailed), and are not retried.

@@ -252,10 +252,15 @@ pub fn code(error: &mysql::Error) -> Option<u16> {
     if let mysql::Error::MySqlError(error) = error { Some(error.code) } else { None }
 }
 
-/// The README's programs compile.
+/// The programs in the READMEs compile.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-mod readme {}
+mod readme {
+    #[doc = include_str!("../../README.md")]
+    mod of_the_workspace {}
+
+    #[doc = include_str!("../../db-macros/README.md")]
+    mod of_db_macros {}
+}
 
 /// Whether the server under test can form a cluster with this topology.
 pub fn can_form(topology: Topology) -> bool {

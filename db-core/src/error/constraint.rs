@@ -9,10 +9,10 @@ use std::fmt;
 #[cfg(test)]
 mod tests;
 
-/// What a constraint error broke, as far as the server tells: constraint or key, table, column, value.
+/// The violated constraint, as far as the server names it: constraint or key, table, column, value.
 ///
-/// Names are as in the schema. The value is the one the server refused, cut off by the server after some sixty characters,
-/// with the parts of a composite key joined by `-`; it is not printed by `Debug`, so that it does not end up in a log.
+/// Names are as in the schema. The value is the rejected one, cut off by the server after some sixty characters, with the parts of a composite
+/// key joined by `-`. `Debug` does not print it, to keep it out of logs.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Constraint {
     name: Option<String>,
@@ -47,7 +47,7 @@ impl Constraint {
         self.column.as_deref()
     }
 
-    /// The refused value. It comes from whoever called, so mind where it goes.
+    /// The rejected value. It is user input: be careful where you log it.
     pub fn value(&self) -> Option<&str> {
         self.value.as_deref()
     }

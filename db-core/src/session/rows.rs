@@ -17,8 +17,7 @@ use crate::{Error, Result};
 ///
 /// It is an iterator over the rows of its first result, and then over those of the next: use [`iter`](Self::iter) to tell results apart.
 ///
-/// Dropping it reads the rest of the reply. An error in that rest was seen by no one, and aborts the transaction: it cannot be committed
-/// any more, and ends with that error.
+/// Dropping it reads the rest of the reply. An error in that rest aborts the transaction, which then ends with that error.
 ///
 /// [`Transaction::query_iter`]: crate::Transaction::query_iter
 /// [`Transaction::exec_iter`]: crate::Transaction::exec_iter

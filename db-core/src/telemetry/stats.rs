@@ -10,7 +10,7 @@ use crate::telemetry::outcome::Outcome;
 
 /// What a [`Db`](crate::Db), with all its clones, has done since it was connected. Made by [`Db::stats`](crate::Db::stats).
 ///
-/// Each number is right by itself. While other threads use the database they need not add up.
+/// Each number is exact. While other threads use the database, the numbers need not be consistent with each other.
 ///
 /// ```no_run
 /// # use db_core::Db;
@@ -24,16 +24,16 @@ use crate::telemetry::outcome::Outcome;
 pub struct Stats {
     /// Transactions that were committed. Those that executed nothing count.
     pub committed: u64,
-    /// Transactions that were rolled back because the body said so: by an error of its own, by a panic, by
+    /// Transactions that were rolled back by the function: by its own error, a panic, or
     /// [`set_rollback_only`](crate::Transaction::set_rollback_only).
     pub rolled_back: u64,
     /// Transactions that failed, after all attempts: no connection, no lock, a fault, a refused COMMIT.
     pub failed: u64,
-    /// Transactions of which it is not known whether they were committed: [`CommitUnknown`](crate::ErrorKind::CommitUnknown).
+    /// Transactions whose outcome is not known: [`CommitUnknown`](crate::ErrorKind::CommitUnknown).
     pub unknown: u64,
-    /// Runs of a transaction's body. What exceeds the transactions above are repetitions.
+    /// Attempts of transactions. Those above the number of transactions are retries.
     pub attempts: u64,
-    /// Connections opened in place of an earlier one.
+    /// Connections that replaced an earlier one.
     pub reconnects: u64,
     /// How often a thread had to wait for the lock, or for a connection of the pool.
     pub lock_waits: u64,
@@ -41,7 +41,7 @@ pub struct Stats {
     pub lock_wait: Duration,
     /// How long transactions were open, in all: from the beginning of the body to the end of COMMIT or ROLLBACK, attempt by attempt.
     pub in_transaction: Duration,
-    /// Calls that met a fault and succeeded all the same.
+    /// Calls that met a fault and succeeded anyway.
     pub recoveries: u64,
     /// How long those took from the first fault to success, in all.
     pub recovering: Duration,

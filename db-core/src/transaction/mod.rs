@@ -26,8 +26,8 @@ use crate::{Attempt, Error, ErrorKind, Result, RetryPolicy, TxOptions};
 
 /// What a transaction can start from: a [`Db`](crate::Db), a [`Pool`](crate::Pool), or a [`Transaction`] that is open already.
 ///
-/// All dereference to it, so that a function that takes `&Scope<'_>`, as every `#[transactional]` function does for its
-/// callers, is called with `&db` or `&pool` for a transaction of its own, and with `tx` to become part of that one.
+/// All dereference to it, so a function that takes `&Scope<'_>`, as every `#[transactional]` function does for its callers, is called
+/// with `&db` or `&pool` to begin a transaction, and with `tx` to join that one.
 ///
 /// The second parameter is never written. It makes the type one without a size, so that in `f(&pool.get()?)` and
 /// `f(&if reading { replica } else { primary })` the compiler finds the type of what is borrowed first, and dereferences it to a `Scope` then.
@@ -53,9 +53,9 @@ struct Open<'a> {
 
 /// An open transaction, or a scope inside one.
 ///
-/// It runs statements: the methods of [`mysql::prelude::Queryable`] are here twice, as the trait, and as methods of the same
-/// names that return this crate's [`Error`]. Each reads its result to the end, so that no error in it is lost, and a row that
-/// does not convert is an error, where the driver panics.
+/// It runs statements by the methods of [`mysql::prelude::Queryable`], as the trait and as methods of the same names that return this crate's
+/// [`Error`]. Each reads its result to the end, so that no error in it is lost. A row that does not convert is an error, where the driver
+/// panics.
 ///
 /// It stays on the thread that began it.
 pub struct Transaction<'a> {
@@ -81,18 +81,17 @@ impl<'a> Scope<'a> {
 
     /// Runs `body` in a transaction: committed if it returns `Ok`, rolled back if it returns `Err` or panics.
     ///
-    /// On a [`Db`](crate::Db) the transaction is one of its own. On a [`Transaction`] it is a part of that one, with a savepoint:
-    /// an `Err` undoes the part, and the whole may go on.
+    /// On a [`Db`](crate::Db) or a [`Pool`](crate::Pool) this begins a transaction. On a [`Transaction`] it is a nested transaction, with a savepoint:
+    /// an `Err` undoes the nested transaction, and the outer one can go on.
     ///
     /// # Errors
     ///
-    /// The body's error, whatever else fails on the way out. If the body returned `Ok`, and the transaction cannot be committed:
+    /// The body's error, even if the rollback fails as well. If the body returned `Ok`, and the transaction cannot be committed:
     ///
     /// - [`ConnectFailed`], [`Unavailable`], [`AccessDenied`], [`UnknownDatabase`]: no connection, and the body did not run.
     /// - [`AlreadyInTransaction`]: the database's connection is in a transaction of this thread; [`LockTimeout`]: in another thread's.
-    /// - The cause that ended the transaction on the server, though the body swallowed it: [`Deadlock`], [`LockWaitTimeout`],
-    ///   [`ConnectionLost`] and others.
-    /// - [`RollbackOnly`]: a part that had [joined](TxOptions::join) failed.
+    /// - The error that aborted the transaction, even if the body ignored it: [`Deadlock`], [`LockWaitTimeout`], [`ConnectionLost`] and others.
+    /// - [`RollbackOnly`]: a nested transaction that had [joined](TxOptions::join) failed.
     /// - [`ImplicitCommit`]: a statement of the body committed what went before it.
     /// - [`CommitUnknown`]: the connection was lost while the COMMIT was under way.
     ///
@@ -130,7 +129,7 @@ impl<'a> Scope<'a> {
     ///
     /// # Errors
     ///
-    /// As [`transaction`](Self::transaction), and [`ErrorKind::Config`] where a part asks for an isolation level that the whole did not ask for.
+    /// As [`transaction`](Self::transaction), and [`ErrorKind::Config`] if a nested transaction asks for an isolation level that the outer one did not ask for.
     pub fn transaction_with<T, E: From<Error>>(
         &self,
         options: &TxOptions,
@@ -139,19 +138,19 @@ impl<'a> Scope<'a> {
         self.run(type_name_of_val(&body), options, |_| None, body)
     }
 
-    /// Runs `body`, and runs it again after a fault that a replay can cure: a lost connection, a deadlock, a lock wait timeout,
-    /// a server that restarts or fails over.
+    /// Runs `body`, and retries it after a transient fault: a lost connection, a deadlock, a lock wait timeout, a server that restarts or fails
+    /// over.
     ///
-    /// What counts is what was seen on this database's connection during the run, whatever error the body made of it. A run in
-    /// which something was committed is not repeated: that would do it twice. For the same reason one in which a statement may have
-    /// committed implicitly (DDL, CALL, the body's own COMMIT) is not.
+    /// The decision is made by what was seen on this database's connection during the attempt, whatever error the body returns. An attempt is not
+    /// retried if it committed something, or if a statement may have committed implicitly (DDL, CALL, the body's own COMMIT): its work would be done
+    /// twice.
     ///
-    /// On an open [`Transaction`], and inside another retry of the same database, the body runs once: only the outermost call
-    /// can replay the whole. (Once that one has committed something, and so cannot be replayed any more, an inner call retries on its own.)
+    /// On an open [`Transaction`], and inside another retry of the same database, the body runs once: only the outermost call retries. (Once
+    /// that one has committed something, and cannot be retried any more, an inner call retries.)
     ///
     /// # Errors
     ///
-    /// The last run's error; [`ErrorKind::ConnectFailed`] or [`ErrorKind::Unavailable`] if the server could not be reached again in time.
+    /// The last attempt's error; [`ErrorKind::ConnectFailed`] or [`ErrorKind::Unavailable`] if the server could not be reached again in time.
     pub fn retry<T, E: From<Error>>(&self, policy: &RetryPolicy, body: impl FnMut(Attempt) -> Result<T, E>) -> Result<T, E> {
         self.run_retrying(type_name_of_val(&body), None, |_| *policy, |_| None, body)
     }
@@ -279,27 +278,26 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Rolls back at the end, although the body may return `Ok`. Its caller gets that `Ok`.
+    /// Rolls back at the end, even if the body returns `Ok`, which the caller gets. If a statement of the body has committed implicitly, the caller gets
+    /// [`ErrorKind::ImplicitCommit`] instead.
     ///
-    /// If a statement of the body has committed implicitly, its caller gets [`ErrorKind::ImplicitCommit`] instead.
-    ///
-    /// In a part with a savepoint the part is undone. In one that has [joined](TxOptions::join) the whole transaction is, and its
-    /// caller gets [`ErrorKind::RollbackOnly`].
+    /// A nested transaction with a savepoint undoes its own work only. One that has [joined](TxOptions::join) undoes the outer transaction as well,
+    /// whose caller gets [`ErrorKind::RollbackOnly`].
     pub fn set_rollback_only(&mut self) {
         self.rollback_only = true;
     }
 
-    /// Runs `hook` once the outermost transaction is committed: after the lock has been released, and not for an attempt that is replayed.
+    /// Runs `hook` after the outermost transaction has been committed and the lock released. The hooks of an attempt that is retried do not run.
     ///
-    /// The hook of a part goes with the part: if that is undone, it is dropped. A hook that panics does not keep the others from running.
+    /// If the nested transaction that registered the hook is undone, the hook is dropped. A hook that panics does not keep the others from running.
     pub fn after_commit(&mut self, hook: impl FnOnce() + 'static) {
         self.waiting.add(On::Commit, Box::new(hook));
     }
 
-    /// Runs `hook` once the outermost transaction is rolled back: after the lock has been released, and not for an attempt that is replayed.
-    /// After [`ErrorKind::CommitUnknown`] no hook runs.
+    /// Runs `hook` after the outermost transaction has been rolled back and the lock released. The hooks of an attempt that is retried do not run. After
+    /// [`ErrorKind::CommitUnknown`] no hook runs.
     ///
-    /// The hook of a part goes with the part: if that is undone, it is dropped. A hook that panics does not keep the others from running.
+    /// If the nested transaction that registered the hook is undone, the hook is dropped. A hook that panics does not keep the others from running.
     pub fn after_rollback(&mut self, hook: impl FnOnce() + 'static) {
         self.waiting.add(On::Rollback, Box::new(hook));
     }
