@@ -440,8 +440,9 @@ impl Line {
                         Expected::Ok(_) if self.session.commits_each_statement() => self.durable = self.open.clone(),
                         Expected::Ok(_) => {}
                         // The rest of the text is not executed; a raw result hides an error behind its first reply.
+                        _ if matches!(expected, Expected::Any) => return expected,
                         _ if position > 0 && how.raw() => return Expected::OK,
-                        refused => return if matches!(expected, Expected::Any) { expected } else { refused },
+                        refused => return refused,
                     }
                 }
                 expected
@@ -743,7 +744,8 @@ impl Line {
                     let ledger_refused = outside.ledger && self.session.tables_locked && code == Some(1100);
                     // A rollback that the body asked for: a statement that may have committed was not answered. Its caller must not get the
                     // `Ok` of a body of which nothing was done.
-                    let unanswered = self.rollback_only && self.doomed && self.unclear && kind == ErrorKind::ImplicitCommit;
+                    let unanswered =
+                        self.rollback_only && (self.doomed || outside.fault) && self.unclear && kind == ErrorKind::ImplicitCommit;
                     if lost || ended || refused || ledger_refused || unanswered {
                         ends.extend(undone());
                     }

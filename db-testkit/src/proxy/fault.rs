@@ -285,11 +285,11 @@ impl Injection {
         self.wait(limit, |progress| progress.fired > 0)
     }
 
-    /// Waits until the server has replied to an abandoned request ([`Action::DelayAndAbandon`]), or has closed
-    /// its connection; `false` if it did not within this time.
+    /// Waits until the server has replied to every request that was abandoned so far ([`Action::DelayAndAbandon`]), or has closed
+    /// its connection, and to one at least; `false` if it did not within this time.
     #[must_use]
     pub fn wait_delivered(&self, limit: Duration) -> bool {
-        self.wait(limit, |progress| progress.delivered > 0)
+        self.wait(limit, |progress| progress.delivered > 0 && progress.delivered >= progress.fired)
     }
 
     /// The fault does not happen any more.
