@@ -12,13 +12,14 @@ use tests::{eventually, quick};
 const OURS: &str = "/* by the test */";
 
 /// Numbers are replaced by `N`.
-const STATEMENTS: [&str; 28] = [
+const STATEMENTS: [&str; 32] = [
     "COMMIT AND NO CHAIN NO RELEASE",
     "CREATE TABLE IF NOT EXISTS `we``ird`.db_core_ledger (client BIGINT UNSIGNED NOT NULL PRIMARY KEY, seq BIGINT UNSIGNED NOT NULL, \
      touched TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, KEY (touched)) ENGINE=InnoDB",
     "DELETE FROM `we``ird`.db_core_ledger WHERE client IN (N)",
     "INSERT INTO `we``ird`.db_core_ledger (client, seq) VALUES (N, N)",
     "KILL N",
+    "KILL QUERY N",
     "RELEASE SAVEPOINT db_core_sentinel",
     "ROLLBACK AND NO CHAIN NO RELEASE",
     "ROLLBACK TO SAVEPOINT db_core_N",
@@ -28,6 +29,7 @@ const STATEMENTS: [&str; 28] = [
     "SAVEPOINT db_core_check",
     "SAVEPOINT db_core_sentinel",
     "SELECT COUNT(*) FROM information_schema.processlist WHERE id = N AND host LIKE '%:N'",
+    "SELECT id, command FROM information_schema.processlist WHERE id IN (N, N)",
     "SELECT client FROM `we``ird`.db_core_ledger WHERE touched < NOW() - INTERVAL N DAY LIMIT N FOR UPDATE SKIP LOCKED",
     "SELECT seq FROM `we``ird`.db_core_ledger WHERE client = N FOR UPDATE",
     "SET NAMES utfNmbN",
@@ -38,6 +40,8 @@ const STATEMENTS: [&str; 28] = [
     "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY",
     "SET TRANSACTION READ ONLY",
     "SET autocommit = N, session_track_state_change = ON",
+    "SHOW GLOBAL STATUS LIKE 'Uptime'",
+    "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_local_state')",
     "SHOW VARIABLES WHERE Variable_name IN ('max_allowed_packet', 'hostname', 'port', 'server_uuid', 'wsrep_node_name', 'wsrep_on', \
      'group_replication_single_primary_mode', 'read_only', 'super_read_only', 'innodb_read_only')",
     "SET innodb_lock_wait_timeout = N",
@@ -84,6 +88,11 @@ fn everything(server: &Server, url: &str) {
     ] {
         db.transaction_with(&options, |tx| tx.query_drop(by_test("SELECT * FROM account"))).unwrap();
     }
+    // A statement that its call's deadline ends.
+    let brief = TxOptions::new().timeout(Duration::from_millis(500));
+    db.transaction_with(&brief, |tx| tx.query_drop(by_test("SELECT SLEEP(10)"))).unwrap_err();
+    // A host that has to accept writes.
+    Pool::connect(&format!("{url}?target_session_attrs=read-write")).unwrap().transaction(write).unwrap();
     // What is undone by a reset of the session.
     db.transaction(|tx| tx.query_drop(by_test("SET @x = 1"))).unwrap();
     // What only the sentinel can watch.
@@ -105,7 +114,7 @@ fn everything(server: &Server, url: &str) {
         admin("UPDATE `we``ird`.db_core_ledger SET touched = touched + INTERVAL 1 SECOND");
         let transaction = scope.spawn(|| ledger.retry(&quick(), |_| ledger.transaction(write)));
         let mut watch = server.connect().unwrap();
-        let killed = by_test("SELECT COUNT(*) FROM mysql.general_log WHERE CONVERT(argument USING utf8mb4) LIKE 'KILL%'");
+        let killed = by_test("SELECT COUNT(*) FROM mysql.general_log WHERE CONVERT(argument USING utf8mb4) REGEXP '^KILL [0-9]'");
         eventually("the lost session is ended", || watch.query_first::<u32, _>(&killed).unwrap() > Some(0));
         admin("ROLLBACK");
         transaction.join().unwrap().unwrap();

@@ -7,6 +7,7 @@ use std::env;
 use std::fmt::Debug;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -228,6 +229,32 @@ pub fn in_a_forked_child(work: impl FnOnce() -> bool) -> bool {
             }
         }
     }
+}
+
+/// Does this while the calling thread gets a signal every half a millisecond, whose handler lets no system call go on (no `SA_RESTART`).
+#[allow(unsafe_code, reason = "there is no safe pthread_kill(3)")]
+pub fn while_signals_arrive<R>(work: impl FnOnce() -> R) -> R {
+    extern "C" fn ignore(_: libc::c_int) {}
+    // SAFETY: the handler does nothing, and a zeroed `sigaction` is a valid one without flags.
+    let thread = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = ignore as extern "C" fn(libc::c_int) as usize;
+        assert_eq!(libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()), 0);
+        libc::pthread_self()
+    };
+    let is_over = AtomicBool::new(false);
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                // SAFETY: the thread waits for this one below, so that it lives.
+                unsafe { libc::pthread_kill(thread, libc::SIGALRM) };
+                thread::sleep(Duration::from_micros(500));
+            }
+        });
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        is_over.store(true, Ordering::Relaxed);
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// A command that runs the program of a package of the workspace.
