@@ -2,15 +2,16 @@
 //!
 //! Longer, and with random faults: `cargo xtask torture --server galera`, `haproxy`, `group-replication`, `multi-primary`.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use db_core::mysql::Conn;
 use db_core::mysql::prelude::Queryable;
 use db_core::prelude::*;
 use db_core::{DbBuilder, Error, Result};
 use db_testkit::{Action, Balance, Cluster, Fault, FaultProxy, HealthCheck, Node, Point, Routing, Topology};
-use tests::{can_form, deposit, within};
+use tests::{can_form, deposit, eventually, within};
 
 /// Longer than a cluster takes to exclude a node.
 fn patient() -> RetryPolicy {
@@ -397,4 +398,94 @@ fn behind_mysql_router_that_shares_connections_nothing_is_begun() {
     let error = Db::connect(&router.url()).map(drop).unwrap_err();
     assert!(error.code() == Some(4501) && !error.is_transient(), "{error:?}");
     assert!(error.to_string().contains("Multi-Statements are forbidden"), "{error}");
+}
+
+/// Deposits on a pool by several threads, from before `fault` until some time after it. Returns how many there were; none may fail.
+fn through_a_fault(pool: &Pool, fault: impl FnOnce()) -> i64 {
+    let (is_over, made) = (AtomicBool::new(false), AtomicU32::new(0));
+    thread::scope(|threads| {
+        for id in 1..=4 {
+            let (is_over, made) = (&is_over, &made);
+            threads.spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    persistent(pool, id).unwrap();
+                    made.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        thread::sleep(Duration::from_secs(1));
+        fault();
+        let before = made.load(Ordering::Relaxed);
+        let began = Instant::now();
+        while made.load(Ordering::Relaxed) < before + 100 {
+            assert!(began.elapsed() < Duration::from_secs(60), "calls do not go on");
+            thread::sleep(Duration::from_millis(10));
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    made.into_inner().into()
+}
+
+fn pool_on(url: &str) -> Pool {
+    Db::builder(url).retry(patient()).commit_ledger(true).max_connections(3).connect_pool().unwrap()
+}
+
+#[transactional]
+fn port(tx: &mut Transaction<'_>) -> Result<u16> {
+    Ok(tx.query_first("SELECT @@port")?.unwrap())
+}
+
+#[test]
+fn the_calls_of_a_pool_leave_a_host_that_falls_out_of_its_cluster() {
+    for topology in [Topology::Galera, Topology::GroupSinglePrimary] {
+        let Some(cluster) = bank_on(topology) else { continue };
+        let pool = pool_on(&cluster.hosts_url());
+        let first = cluster.wait_for_primary().unwrap();
+        assert_eq!(port(&pool).unwrap(), cluster.node(first).port());
+        let made = through_a_fault(&pool, || match topology {
+            // It goes on accepting logins, PING and SELECT 1.
+            Topology::Galera => cluster.node(first).isolate().unwrap(),
+            _ => cluster.node(first).kill9().unwrap(),
+        });
+        assert_ne!(port(&pool).unwrap(), cluster.node(first).port());
+        assert!(pool.status().open <= 3);
+        cluster.rejoin_all().unwrap();
+        assert_eq!(deposits(&cluster), (made, u64::try_from(made).unwrap()), "{topology}");
+    }
+}
+
+#[test]
+fn a_galera_node_that_is_not_up_to_date_is_passed_over() {
+    let Some(cluster) = bank_on(Topology::Galera) else { return };
+    let (mut first, ports) = (cluster.node(0).connect().unwrap(), [0, 1].map(|node| cluster.node(node).port()));
+    let alone = format!("{}?target_session_attrs=read-write", url(cluster.node(0)));
+    assert_eq!(port(&Db::connect(&alone).unwrap()).unwrap(), ports[0]);
+    first.query_drop("SET GLOBAL wsrep_desync = ON").unwrap();
+    assert_eq!(port(&Db::connect(&cluster.hosts_url()).unwrap()).unwrap(), ports[1]);
+    let error = Db::connect(&alone).unwrap_err();
+    assert_eq!((error.kind(), error.is_transient()), (ErrorKind::ReadOnlyServer, true), "{error}");
+    // Without the option one host is taken as it is.
+    assert_eq!(port(&Db::connect(&url(cluster.node(0))).unwrap()).unwrap(), ports[0]);
+    first.query_drop("SET GLOBAL wsrep_desync = OFF").unwrap();
+    assert_eq!(port(&Db::connect(&cluster.hosts_url()).unwrap()).unwrap(), ports[0]);
+}
+
+#[test]
+fn the_calls_of_a_pool_follow_the_promotion_of_a_replica() {
+    let Some(cluster) = bank_on(Topology::Asynchronous) else { return };
+    let pool = pool_on(&cluster.hosts_url());
+    let mut made = 0;
+    for (from, to) in [(0, 1), (1, 0)] {
+        assert_eq!(port(&pool).unwrap(), cluster.node(from).port());
+        made += through_a_fault(&pool, || {
+            // As an operator does who loses nothing.
+            let [mut old, mut new] = [from, to].map(|node| cluster.node(node).connect().unwrap());
+            old.query_drop("SET GLOBAL read_only = 1").unwrap();
+            let count = |conn: &mut Conn| conn.query_first::<u64, _>("SELECT COUNT(*) FROM journal").unwrap();
+            eventually("the replica has it all", || count(&mut old) == count(&mut new));
+            cluster.promote(to).unwrap();
+        });
+        assert_eq!(port(&pool).unwrap(), cluster.node(to).port());
+    }
+    assert_eq!(deposits(&cluster), (made, u64::try_from(made).unwrap()));
 }

@@ -294,6 +294,7 @@ pub fn can_form(topology: Topology) -> bool {
     match (topology, Flavor::from_env().unwrap()) {
         // Galera runs on the MariaDB of this machine only.
         (Topology::Galera, Flavor::MariaDb) => env::var_os("DB_TESTKIT_MARIADB_ROOT").is_none(),
+        (Topology::Asynchronous, Flavor::MariaDb) => true,
         (Topology::GroupSinglePrimary | Topology::GroupMultiPrimary, Flavor::MySql) => true,
         _ => false,
     }
