@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "tests panic when something is not as it should be")]
 
 use std::process::Command;
+use std::time::Duration;
 
 use db_core::mysql::prelude::Queryable as _;
+use db_testkit::{Cluster, Flavor};
 use tests::{example, program};
 
 /// The output of an example that succeeds.
@@ -48,6 +50,31 @@ fn the_demo_spares_other_sessions_of_a_users_server_and_drops_its_tables() {
     assert!(said.contains("kept: "), "{said}");
     let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_name LIKE 'db\\_core\\_%'";
     assert_eq!(other.query_first(tables).unwrap(), Some(0), "in the session from before");
+}
+
+#[test]
+fn the_demo_goes_on_when_the_first_of_its_hosts_is_killed() {
+    if Flavor::from_env().unwrap() != Flavor::MariaDb || std::env::var_os("DB_TESTKIT_MARIADB_ROOT").is_some() {
+        // Galera runs on the MariaDB of this machine only.
+        return;
+    }
+    let cluster = Cluster::galera().unwrap();
+    let hosts = cluster.nodes()[..2].iter().map(|node| node.address().to_string()).collect::<Vec<_>>().join(",");
+    let url = format!("mysql://app@{hosts}/test");
+    let said = std::thread::scope(|threads| {
+        let demo = threads.spawn(|| demo(&["--seconds", "20", "--threads", "4", "--url", &url]));
+        // Not before its tables are there.
+        let mut admin = cluster.node(1).connect().unwrap();
+        let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_name LIKE 'db\\_core\\_bank%'";
+        while !demo.is_finished() && admin.query_first(tables).unwrap() == Some(0) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::thread::sleep(Duration::from_secs(5));
+        cluster.node(0).kill9().unwrap();
+        demo.join().unwrap()
+    });
+    println!("{said}");
+    assert!(said.contains("kept: "), "{said}");
 }
 
 #[test]
