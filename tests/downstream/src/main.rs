@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use database::mysql::prelude::Queryable as _;
+use database::PoolStatus;
 use database::prelude::*;
 
 /// It implements nothing but what the library asks for.
@@ -94,6 +95,7 @@ fn count<Q: Queryable>(queryable: &mut Q) -> database::mysql::Result<Option<u64>
 }
 
 fn assert_error<E: std::error::Error + Send + Sync + 'static + From<database::mysql::Error>>() {}
+fn assert_pool<P: Clone + Send + Sync + std::ops::Deref<Target = Scope<'static>>>() {}
 fn assert_db<D: Clone + Send + Sync + fmt::Debug>() {}
 
 fn main() -> Result<(), BankError> {
@@ -173,6 +175,30 @@ fn main() -> Result<(), BankError> {
     ] {
         assert!((400..=504).contains(&kind.http_status()));
     }
+    assert_pool::<Pool>();
+    let pool: Pool = Db::builder(&url)
+        .max_connections(4)
+        .min_connections(1)
+        .acquire_timeout(Duration::from_secs(5))
+        .max_lifetime(Duration::from_secs(60))
+        .idle_timeout(Duration::from_secs(30))
+        .timeout(Duration::from_secs(20))
+        .commit_timeout(Duration::from_secs(10))
+        .silence(Duration::from_secs(10))
+        .connect_pool()?;
+    pool.install_ledger()?;
+    pool.ping()?;
+    transfer(&pool, 1, 2, 1, &told)?;
+    pool.transaction(|tx| {
+        total(&pool.beside())?;
+        total(tx)
+    })?;
+    let PoolStatus { max, open, idle, in_use, waiting, .. } = pool.status();
+    assert_eq!((max, in_use, waiting, open), (4, 0, 0, idle));
+    assert!(pool.stats().committed > 0);
+    pool.transaction_with(&TxOptions::new().timeout(Duration::from_secs(5)), |tx| tx.query_drop("DO 1"))?;
+    pool.close();
+    Pool::connect(&format!("{url}?max_connections=2&target_session_attrs=read-write&load_balance_hosts=disable"))?.close();
     println!("every name is there");
     Ok(())
 }
