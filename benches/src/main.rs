@@ -229,7 +229,7 @@ fn about_headline(servers: &[String]) -> String {
     format!(
         "{} Throughput as a multiple of `{}` with `start_transaction` on one connection: higher is better. Faults: from the fault until \
          the next success, and how many calls failed on the way. Written by `cargo xtask bench`, whose report has the spread, the other \
-         server and the other workloads; [benches/README.md](benches/README.md) says what is fair about it. `{OURS}` is without the \
+         server and the other workloads; [benches/README.md](benches/README.md) has the method and its limits. `{OURS}` is without the \
          commit ledger unless it says so.",
         servers.first().map(|server| format!("{server}, on loopback.")).unwrap_or_default(),
         peers::BASE,
