@@ -753,6 +753,10 @@ impl Line {
                     if kind == ErrorKind::ImplicitCommit {
                         ends.iter_mut().for_each(|(_, ran)| *ran = Ran::Unclear);
                     }
+                    // The server has closed the connection after the body's own RELEASE, and the library learned of it at COMMIT only.
+                    if kind == ErrorKind::CommitUnknown && self.loose && !outside.ledger {
+                        ends.push((self.durable.clone(), Ran::None));
+                    }
                     if kind == ErrorKind::CommitUnknown && outside.fault && !outside.ledger && !self.doomed {
                         ends.push((self.durable.clone(), Ran::None));
                         ends.push((self.open.clone(), Ran::None));
