@@ -191,7 +191,7 @@ fn main() -> Result<(), BankError> {
     transfer(&pool, 1, 2, 1, &told)?;
     pool.transaction(|tx| {
         total(&pool.beside())?;
-        total(tx)
+        transfer(tx, 2, 1, 1, &told)
     })?;
     let PoolStatus { max, open, idle, in_use, waiting, .. } = pool.status();
     assert_eq!((max, in_use, waiting, open), (4, 0, 0, idle));
