@@ -103,8 +103,8 @@ fn the_questions_about_a_lost_commit_may_get_no_reply_either() {
     bank.db.install_ledger().unwrap();
     let (proxy, db) = bank.proxied(watched);
     pay_twice(&db).unwrap();
-    for (number, text) in ["SHOW VARIABLES", "SET innodb_lock_wait_timeout", "FROM information_schema.processlist"].into_iter().enumerate()
-    {
+    let questions = ["SHOW VARIABLES", "SET innodb_lock_wait_timeout", "FROM information_schema.processlist", "SELECT seq"];
+    for (number, text) in questions.into_iter().enumerate() {
         proxy.inject(Fault::new(Point::AfterRequest, Action::Rst).matching("COMMIT AND"));
         let fault = proxy.inject(Fault::new(Point::AfterRequest, Action::BlackHole).matching(text));
         let own = db.clone();

@@ -28,7 +28,7 @@ const STATEMENTS: [&str; 32] = [
     "SAVEPOINT db_core_batch",
     "SAVEPOINT db_core_check",
     "SAVEPOINT db_core_sentinel",
-    "SELECT COUNT(*) FROM information_schema.processlist WHERE id = N AND host LIKE '%:N'",
+    "SELECT id, host FROM information_schema.processlist WHERE id IN (N, N)",
     "SELECT id, command FROM information_schema.processlist WHERE id IN (N, N)",
     "SELECT client FROM `we``ird`.db_core_ledger WHERE touched < NOW() - INTERVAL N DAY LIMIT N FOR UPDATE SKIP LOCKED",
     "SELECT seq FROM `we``ird`.db_core_ledger WHERE client = N FOR UPDATE",

@@ -71,6 +71,5 @@ fn command_of(watched: &Watched, link: &mut Link) -> Result<Known, Error> {
 
 /// Numbers of sessions begin anew with the server: a server that is younger than the connection has given its number to another one.
 fn is_as_old(watched: &Watched, link: &mut Link) -> Result<bool, Error> {
-    let rows = link.ask::<(String, u64)>("SHOW GLOBAL STATUS LIKE 'Uptime'")?;
-    Ok(rows.first().is_some_and(|(_, seconds)| seconds + 1 >= watched.opened.elapsed().as_secs()))
+    Ok(link.uptime()? + 1 >= watched.opened.elapsed().as_secs())
 }

@@ -535,6 +535,12 @@ impl Link {
         self.execute(statements, &mut |reply, _| Err(reply.refuse("the server sent rows where none were asked for")))
     }
 
+    /// For how long the server has been running, in whole seconds.
+    pub(super) fn uptime(&mut self) -> mysql::Result<u64> {
+        let rows = self.ask::<(String, u64)>("SHOW GLOBAL STATUS LIKE 'Uptime'")?;
+        Ok(rows.first().map_or(0, |(_, seconds)| *seconds))
+    }
+
     /// As [`packet`](Self::packet), with COMMIT in it: the watch neither interrupts it, nor waits for its reply indefinitely.
     pub(super) fn commit(&mut self, statements: &[&str]) -> Result<u64, PacketError> {
         self.commits(true);

@@ -6,6 +6,8 @@
 //! COMMIT. If the row is missing or older than the base, the server is behind: it is read again. Every step leaves what is true to be read
 //! from the row, so any of them can be retried.
 
+use std::time::Instant;
+
 use crate::Result;
 use crate::retry::deadline;
 use crate::retry::pace::{Pace, pause};
@@ -51,22 +53,34 @@ pub(in crate::session) struct Lost {
     server: String,
     connection: u32,
     port: Option<u16>,
+    opened: Instant,
     /// Connections that may still be spent on ending it. Whether that works does not matter to what is true.
     tries: u8,
 }
 
 impl Lost {
     pub fn of(link: &Link) -> Self {
-        Self { server: link.identity().into(), connection: link.conn().connection_id(), port: link.local_port(), tries: 3 }
+        Self {
+            server: link.identity().into(),
+            connection: link.conn().connection_id(),
+            port: link.local_port(),
+            opened: link.opened().at,
+            tries: 3,
+        }
     }
 
     /// Ends the session, if it is there, so that its locks are free at once: a server that never notices the loss keeps them for hours.
-    /// Connection ids start again with the server, so the client's port has to match, too. `Err`: the link cannot be used any more.
+    /// Connection ids start again with the server, so either the client's port has to match, which a proxy hides, or the server has to have
+    /// been there before the session. `Err`: the link cannot be used any more.
     fn kill(&self, link: &mut Link) -> Result<()> {
         let Self { connection, port: Some(port), .. } = self else { return Ok(()) };
-        let found = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id = {connection} AND host LIKE '%:{port}'");
-        let killed = link.ask::<u64>(&found).and_then(|found| {
-            if found == [1] {
+        let own = link.conn().connection_id();
+        let sql = format!("SELECT id, host FROM information_schema.processlist WHERE id IN ({own}, {connection})");
+        let killed = link.ask::<(u64, String)>(&sql).and_then(|rows| {
+            let host = |id: u32| rows.iter().find(|(found, _)| *found == u64::from(id)).map(|(_, host)| host.as_str());
+            let Some(found) = host(*connection) else { return Ok(()) };
+            let is_port = found.rsplit_once(':').is_some_and(|(_, found)| found.parse() == Ok(*port));
+            if is_port || host(own).is_some() && link.uptime()? > self.opened.elapsed().as_secs() {
                 link.packet(&[&format!("KILL {connection}")]).map_err(|failed| failed.error)?;
                 event!(debug, "db_core.kill", { db_core.connection_id = connection }, "ended the session whose reply was lost");
             }
