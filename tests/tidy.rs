@@ -78,6 +78,7 @@ fn sql_is_written_in_the_files_that_send_it_and_holds_numbers_and_names_of_our_o
             "session/commit.rs",
             "session/connection/inquiry.rs",
             "session/connection/mod.rs",
+            "session/ledger/keyed/row.rs",
             "session/ledger/resolve.rs",
             "session/ledger/row.rs",
             "session/mod.rs",

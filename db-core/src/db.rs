@@ -150,6 +150,46 @@ impl Db {
         retry_loop::told(database, database.enter().and_then(|mut entered| entered.session.install_ledger()))
     }
 
+    /// Makes the table of the [idempotency keys](crate::guide::idempotency) in the URL's database, unless it is there. To be called once, by a user
+    /// with the privilege CREATE. The statement is
+    ///
+    /// ```sql
+    /// CREATE TABLE IF NOT EXISTS db_core_idempotency (
+    ///     `key` VARBINARY(255) NOT NULL PRIMARY KEY,
+    ///     attempt BIGINT UNSIGNED NOT NULL,
+    ///     `function` VARCHAR(1000) CHARACTER SET utf8mb4,
+    ///     fingerprint BINARY(32),
+    ///     result LONGTEXT CHARACTER SET utf8mb4,
+    ///     `at` TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    ///     KEY (`at`)
+    /// ) ENGINE=InnoDB
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`ping`](Self::ping), and [`Config`](crate::ErrorKind::Config): the URL names no database.
+    pub fn install_idempotency(&self) -> Result<()> {
+        let database = self.database();
+        retry_loop::told(database, database.enter().and_then(|mut entered| entered.session.install_idempotency()))
+    }
+
+    /// Forgets the idempotency keys that are older, and returns how many there were. A call with a key that was forgotten does its work again:
+    /// `older_than` is longer than any client repeats a request, and longer than any network keeps one. A day is usual.
+    ///
+    /// It needs the privilege DELETE on the table. The statement is the following, repeated with a COMMIT after each while it finds 1,000 rows:
+    ///
+    /// ```sql
+    /// DELETE FROM db_core_idempotency WHERE `at` < NOW() - INTERVAL 86400 SECOND ORDER BY `at` LIMIT 1000
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`install_idempotency`](Self::install_idempotency).
+    pub fn sweep_idempotency(&self, older_than: Duration) -> Result<u64> {
+        let database = self.database();
+        retry_loop::told(database, database.enter().and_then(|mut entered| entered.session.sweep_idempotency(older_than)))
+    }
+
     /// Closes the connection now. The next use opens another one.
     ///
     /// It waits for a transaction of another thread; inside one of this thread's, it closes when that has ended.

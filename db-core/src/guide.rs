@@ -10,6 +10,7 @@
 //! | [`side_effects`] | Hooks and outbox |
 //! | [`isolation`] | Isolation levels and row locks |
 //! | [`ledger`] | The commit ledger: the outcome of a COMMIT whose reply was lost |
+//! | [`idempotency`] | Idempotency keys: a request that is repeated is done once |
 //! | [`errors`] | Kinds of errors, what to do about each, HTTP statuses |
 //! | [`observability`] | Statistics, spans, events and metrics |
 //! | [`testing`] | Tests with real servers and injected faults |
@@ -46,6 +47,9 @@ pub mod errors {}
 
 #[doc = include_str!("../docs/guide/observability.md")]
 pub mod observability {}
+
+#[doc = include_str!("../docs/guide/idempotency.md")]
+pub mod idempotency {}
 
 #[doc = include_str!("../docs/guide/testing.md")]
 pub mod testing {}

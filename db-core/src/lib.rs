@@ -109,6 +109,7 @@ mod db;
 mod error;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+mod idempotency;
 mod options;
 mod per_process;
 mod pool;
@@ -128,6 +129,7 @@ pub use db_macros::transactional;
 pub use error::constraint::Constraint;
 pub use error::kind::ErrorKind;
 pub use error::{Error, Result};
+pub use idempotency::{IdempotencyKey, StoredValue, ToIdempotencyKey};
 pub use mysql;
 pub use options::{Isolation, TxOptions};
 pub use pool::Pool;
@@ -163,7 +165,7 @@ pub mod prelude {
     pub use mysql::prelude::Queryable;
 
     pub use crate::{
-        Attempt, Db, DbBuilder, ErrorKind, Isolation, LockGuard, Pool, RetryPolicy, Scope, SharedLock, Transaction, TxOptions,
-        retry_on_disconnect, transactional,
+        Attempt, Db, DbBuilder, ErrorKind, IdempotencyKey, Isolation, LockGuard, Pool, RetryPolicy, Scope, SharedLock, Transaction,
+        TxOptions, retry_on_disconnect, transactional,
     };
 }

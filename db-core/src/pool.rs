@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::Settings;
 use crate::config::pool::Limits;
@@ -145,6 +146,26 @@ impl Pool {
     pub fn install_ledger(&self) -> Result<()> {
         let database = self.database();
         retry_loop::told(database, database.enter().and_then(|mut entered| entered.session.install_ledger()))
+    }
+
+    /// Makes the table of the idempotency keys. See [`Db::install_idempotency`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Db::install_idempotency`].
+    pub fn install_idempotency(&self) -> Result<()> {
+        let database = self.database();
+        retry_loop::told(database, database.enter().and_then(|mut entered| entered.session.install_idempotency()))
+    }
+
+    /// Forgets the idempotency keys that are older. See [`Db::sweep_idempotency`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Db::install_idempotency`].
+    pub fn sweep_idempotency(&self, older_than: Duration) -> Result<u64> {
+        let database = self.database();
+        retry_loop::told(database, database.enter().and_then(|mut entered| entered.session.sweep_idempotency(older_than)))
     }
 
     fn database(&self) -> &Database {

@@ -32,6 +32,7 @@ impl Attribute {
                 ("read_only", "read_only"),
                 ("join", "join"),
                 ("timeout", "timeout = Duration::from_secs(5)"),
+                ("idempotency_key", "idempotency_key = request.id"),
                 ("on", "on = self.db"),
                 ("crate", "crate = infra::db_core"),
             ],

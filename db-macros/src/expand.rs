@@ -90,8 +90,8 @@ pub(crate) fn expand(wrapper: Wrapper, runtime: &Runtime) -> TokenStream {
     };
     let (name, parameters, options) = match kind {
         Kind::Transactional(kind) => {
-            let options = transaction_options(kind.options, private);
-            ("transactional", quote_spanned!(at=> #transaction), options)
+            let (is_once, options) = transaction_options(kind.options, private);
+            (if is_once { "transactional_once" } else { "transactional" }, quote_spanned!(at=> #transaction), options)
         }
         Kind::Retrying(mut kind) => match kind.options.timeout.take() {
             Some(timeout) => {
@@ -103,8 +103,9 @@ pub(crate) fn expand(wrapper: Wrapper, runtime: &Runtime) -> TokenStream {
         Kind::RetryingTransactional(retry, kind) => {
             let policy = policy(retry.options, private);
             let attempt = if retry.attempt.is_some() { attempt } else { quote_spanned!(begin=> _) };
-            let options = transaction_options(kind.options, private);
-            ("retrying_transactional", quote_spanned!(begin=> #attempt, #transaction), quote_spanned!(at=> #policy, #options))
+            let (is_once, options) = transaction_options(kind.options, private);
+            let name = if is_once { "retrying_transactional_once" } else { "retrying_transactional" };
+            (name, quote_spanned!(begin=> #attempt, #transaction), quote_spanned!(at=> #policy, #options))
         }
     };
     let name = Ident::new(name, first);
@@ -296,13 +297,14 @@ fn nameable(output: &ReturnType) -> (ReturnType, bool) {
     (output, !infer.0)
 }
 
-/// `&self.db` for `on = self.db`.
+/// `&self.db` for `on = self.db`, `&request.id` for `idempotency_key = request.id`.
 fn lent(on: &Expr) -> TokenStream {
     let and_token = Token![&](hidden(on.span()));
     ExprReference { attrs: Vec::new(), and_token, mutability: None, expr: Box::new(on.clone()) }.into_token_stream()
 }
 
-fn transaction_options(options: TransactionOptions, private: Private<'_>) -> TokenStream {
+/// The options, behind the idempotency key if there is one, and whether there is.
+fn transaction_options(options: TransactionOptions, private: Private<'_>) -> (bool, TokenStream) {
     let at = Span::mixed_site();
     let isolation = options.isolation.map(|(name, level)| match level {
         Level::Named(level) => quote_spanned!(at=> .#name(#private::IsolationOf::#level)),
@@ -310,7 +312,13 @@ fn transaction_options(options: TransactionOptions, private: Private<'_>) -> Tok
     });
     let flags = options.read_only.into_iter().chain(options.join);
     let timeout = options.timeout.map(|timeout| quote_spanned!(at=> .timeout(#timeout)));
-    quote_spanned!(at=> #private::TxOptionsOf::new() #isolation #(.#flags(true))* #timeout)
+    let key = options.idempotency_key.map(|key| {
+        // The compiler points at the key if it is of a type that cannot be one.
+        let new = quote_spanned!(hidden(key.span())=> #private::IdempotencyKeyOf::new);
+        let key = lent(&key);
+        quote_spanned!(at=> #new(#key),)
+    });
+    (key.is_some(), quote_spanned!(at=> #key #private::TxOptionsOf::new() #isolation #(.#flags(true))* #timeout))
 }
 
 /// `|__policy| __policy.max_attempts(5)`: the database's policy, or the one given, and the single settings on top.

@@ -109,11 +109,12 @@ impl Kind {
             policy.as_deref_mut().into_iter().chain(settings.iter_mut().map(|(_, value)| value)).chain(timeout.as_deref_mut())
         });
         let transaction = transaction.into_iter().flat_map(|transaction| {
-            let level = match &mut transaction.options.isolation {
+            let TransactionOptions { isolation, timeout, idempotency_key, .. } = &mut transaction.options;
+            let level = match isolation {
                 Some((_, Level::Value(level))) => Some(&mut **level),
                 _ => None,
             };
-            level.into_iter().chain(transaction.options.timeout.as_deref_mut())
+            level.into_iter().chain(timeout.as_deref_mut()).chain(idempotency_key.as_deref_mut())
         });
         retry.chain(transaction)
     }

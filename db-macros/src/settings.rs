@@ -30,6 +30,7 @@ pub(crate) struct TransactionOptions {
     pub(crate) read_only: Option<Ident>,
     pub(crate) join: Option<Ident>,
     pub(crate) timeout: Option<Box<Expr>>,
+    pub(crate) idempotency_key: Option<Box<Expr>>,
 }
 
 pub(crate) enum Level {
@@ -259,6 +260,7 @@ fn transaction_options(
             "read_only" => options.read_only = flag(option, mistakes),
             "join" => options.join = flag(option, mistakes),
             "timeout" => shared.timeout = value(attribute, &option, mistakes).filter(|value| is_duration(&option.name, value, mistakes)),
+            "idempotency_key" => options.idempotency_key = value(attribute, &option, mistakes).map(Box::new),
             "on" => shared.on = value(attribute, &option, mistakes),
             _ => shared.library = value(attribute, &option, mistakes),
         }
@@ -274,6 +276,11 @@ fn transaction_options(
                 ),
             );
         }
+    }
+    if let (Some(read_only), Some(_)) = (&options.read_only, &options.idempotency_key) {
+        mistakes
+            .at(read_only, "a call with an `idempotency_key` stores its value, which a read-only transaction cannot: remove one of them");
+        options.read_only = None;
     }
     (options, shared)
 }

@@ -128,6 +128,39 @@ fn rename(tx: &mut Transaction<'_>, attempt: Attempt, id: &u64, rows: &mut Vec<R
 }
 
 #[test]
+fn the_idempotency_key_is_borrowed_once_in_front_of_the_attempts() {
+    check(
+        r#"
+#[retry_on_disconnect]
+#[transactional(idempotency_key = request.id)]
+fn pay(tx: &mut Transaction<'_>, request: Payment) -> Result<u64> {
+    tx.exec_drop("...", (request.cents,))
+}
+"#,
+        &expect![[r#"
+            fn pay(tx: &::db_core::__private::ScopeOf<'_>, request: Payment) -> Result<u64> {
+                use transactional as _;
+                let request = request;
+                ::db_core::__private::retrying_transactional_once(
+                    tx,
+                    ::db_core::__private::unchanged,
+                    ::db_core::__private::IdempotencyKeyOf::new(&request.id),
+                    ::db_core::__private::TxOptionsOf::new(),
+                    |_, tx: &mut Transaction<'_>| -> Result<u64> {
+                        let request = ::db_core::__private::CloneOf::clone(&request);
+                        let _ = &request;
+                        match () {
+                            () => tx.exec_drop("...", (request.cents,)),
+                        }
+                    },
+                    ::db_core::__private::InspectOf::<Result<u64>>::HERE.look(),
+                )
+            }
+        "#]],
+    );
+}
+
+#[test]
 fn a_body_whose_arguments_need_nothing_stays_as_it_is() {
     check(
         r"

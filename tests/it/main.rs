@@ -14,6 +14,7 @@ mod guard;
 mod hangs;
 mod hostile;
 mod hosts;
+mod idempotency;
 mod ledger;
 mod locks;
 mod nesting;

@@ -5,18 +5,29 @@ use std::time::Duration;
 
 use db_core::mysql::prelude::Queryable as _;
 use db_core::prelude::*;
-use db_testkit::Server;
+use db_testkit::{Action, Fault, Point, Server};
 use tests::{eventually, quick};
 
 /// What stands in every statement that the library is not to answer for.
 const OURS: &str = "/* by the test */";
 
 /// Numbers are replaced by `N`.
-const STATEMENTS: [&str; 32] = [
+const STATEMENTS: [&str; 40] = [
     "COMMIT AND NO CHAIN NO RELEASE",
     "CREATE TABLE IF NOT EXISTS `we``ird`.db_core_ledger (client BIGINT UNSIGNED NOT NULL PRIMARY KEY, seq BIGINT UNSIGNED NOT NULL, \
      touched TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, KEY (touched)) ENGINE=InnoDB",
+    "CREATE TABLE IF NOT EXISTS `we``ird`.db_core_idempotency (`key` VARBINARY(N) NOT NULL PRIMARY KEY, attempt BIGINT UNSIGNED NOT NULL, \
+     `function` VARCHAR(N) CHARACTER SET utfNmbN, fingerprint BINARY(N), result LONGTEXT CHARACTER SET utfNmbN, \
+     `at` TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, KEY (`at`)) ENGINE=InnoDB",
+    "DELETE FROM `we``ird`.db_core_idempotency WHERE `at` < NOW() - INTERVAL N SECOND ORDER BY `at` LIMIT N",
     "DELETE FROM `we``ird`.db_core_ledger WHERE client IN (N)",
+    "INSERT INTO `we``ird`.db_core_idempotency (`key`, attempt) VALUES (X'H', N)",
+    "INSERT INTO `we``ird`.db_core_idempotency (`key`, attempt, `function`, fingerprint, result) \
+     VALUES (X'H', N, _utfNmbN X'H', NULL, _utfNmbN X'H')",
+    "INSERT INTO `we``ird`.db_core_idempotency (`key`, attempt, `function`, fingerprint, result) \
+     VALUES (X'H', N, _utfNmbN X'H', NULL, _utfNmbN X'H') \
+     ON DUPLICATE KEY UPDATE attempt = IF(attempt IN (N), VALUES(attempt), attempt + N + N), \
+     `function` = VALUES(`function`), fingerprint = VALUES(fingerprint), result = VALUES(result)",
     "INSERT INTO `we``ird`.db_core_ledger (client, seq) VALUES (N, N)",
     "KILL N",
     "KILL QUERY N",
@@ -29,6 +40,9 @@ const STATEMENTS: [&str; 32] = [
     "SAVEPOINT db_core_check",
     "SAVEPOINT db_core_sentinel",
     "SELECT id, host FROM information_schema.processlist WHERE id IN (N, N)",
+    "SELECT attempt, `function`, COALESCE(fingerprint = NULL, N), result FROM `we``ird`.db_core_idempotency WHERE `key` = X'H' FOR UPDATE",
+    "SELECT attempt, `function`, COALESCE(fingerprint = NULL, N), result FROM `we``ird`.db_core_idempotency WHERE `key` = X'H' LOCK IN SHARE MODE",
+    "SELECT attempt, `function`, COALESCE(fingerprint = NULL, N), result FROM `we``ird`.db_core_idempotency WHERE `key` = X'H'",
     "SELECT id, command FROM information_schema.processlist WHERE id IN (N, N)",
     "SELECT client FROM `we``ird`.db_core_ledger WHERE touched < NOW() - INTERVAL N DAY LIMIT N FOR UPDATE SKIP LOCKED",
     "SELECT seq FROM `we``ird`.db_core_ledger WHERE client = N FOR UPDATE",
@@ -49,7 +63,15 @@ const STATEMENTS: [&str; 32] = [
     "UPDATE `we``ird`.db_core_ledger SET seq = IF(seq = N, N, seq + N + N) WHERE client = N",
 ];
 
+/// Of the idempotency keys, and what is stored under them, there are the digits.
 fn without_numbers(sql: &str) -> String {
+    let mut pieces = sql.split("X'");
+    let mut sql = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let rest = piece.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+        sql.push_str("X'H");
+        sql.push_str(rest);
+    }
     let mut shape = String::new();
     for c in sql.chars() {
         if !c.is_ascii_digit() {
@@ -100,6 +122,22 @@ fn everything(server: &Server, url: &str) {
     let batch = by_test("INSERT INTO account (id, note) VALUES (?, ?)");
     let note = "a value of ours".repeat(100);
     db.transaction(|tx| tx.exec_batch(batch.as_str(), [(1000, &note), (1000, &note)])).unwrap_err();
+
+    db.install_idempotency().unwrap();
+    db.sweep_idempotency(Duration::from_secs(3600)).unwrap();
+    let once = |db: &Db, key: &str| {
+        let key = IdempotencyKey::new(key);
+        db.retry(&quick(), |attempt| db.transaction_once(key.clone().check_first(attempt.count() == 9), &TxOptions::new(), write))
+    };
+    for _ in 0..2 {
+        once(&db, "a").unwrap();
+    }
+    db.transaction(|tx| tx.transaction_once("a", &TxOptions::new(), |tx| tx.query_drop("DO 1"))).unwrap();
+    // The request of COMMIT does not arrive, and its key is fenced.
+    let proxy = server.proxy().unwrap();
+    let through = Db::builder(&proxy.url(url).unwrap()).retry(quick()).connect().unwrap();
+    proxy.inject(Fault::new(Point::BeforeRequest, Action::Rst).matching("COMMIT"));
+    once(&through, "b").unwrap();
 
     let ledger = Db::builder(url)
         .retry(quick())

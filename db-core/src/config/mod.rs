@@ -159,11 +159,18 @@ impl Settings {
 
     /// The ledger's table is where the URL says, wherever a body may go with USE.
     pub fn ledger_database(options: &Opts) -> Result<String> {
+        Self::database(options, "the commit ledger needs a database for its table")
+    }
+
+    /// So is that of the idempotency keys.
+    pub(crate) fn idempotency_database(&self) -> Result<String> {
+        Self::database(&self.options, "idempotency keys need a database for their table")
+    }
+
+    fn database(options: &Opts, what: &str) -> Result<String> {
         let database = options.get_db_name().filter(|name| !name.is_empty());
-        database.map(str::to_owned).ok_or_else(|| {
-            let message = "the commit ledger needs a database for its table, and the URL names none";
-            Error::new(ErrorKind::Config, message)
-        })
+        let missing = || Error::new(ErrorKind::Config, format!("{what}, and the URL names none"));
+        database.map(str::to_owned).ok_or_else(missing)
     }
 }
 

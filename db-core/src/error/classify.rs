@@ -140,6 +140,11 @@ pub(crate) fn is_read_only_transaction(error: &Error) -> bool {
     matches!(error, Error::MySqlError(error) if error.code == 1792)
 }
 
+/// A row with the same key is there.
+pub(crate) fn is_duplicate(error: &Error) -> bool {
+    matches!(error, Error::MySqlError(error) if error.code == 1062)
+}
+
 /// The kernel refused the first byte of a request that fits into one write: nothing was sent.
 pub(crate) fn was_not_sent(error: &Error) -> bool {
     const EPIPE: i32 = 32;

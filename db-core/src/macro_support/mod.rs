@@ -13,8 +13,8 @@ pub use crate::__private::returns::ArgumentOf;
 use crate::__private::returns::{Outcome, TakesFault};
 pub use crate::__private::source::InspectOf;
 use crate::__private::source::Look;
-use crate::{Attempt, RetryPolicy, Scope, Transaction, TxOptions};
-pub use crate::{Isolation as IsolationOf, Scope as ScopeOf, TxOptions as TxOptionsOf};
+use crate::{Attempt, IdempotencyKey, RetryPolicy, Scope, StoredValue, Transaction, TxOptions};
+pub use crate::{IdempotencyKey as IdempotencyKeyOf, Isolation as IsolationOf, Scope as ScopeOf, TxOptions as TxOptionsOf};
 
 /// `#[transactional]`
 pub fn transactional<E: TakesFault, R: Outcome<Error = E>>(
@@ -57,6 +57,31 @@ pub fn retrying_transactional<E: TakesFault, R: Outcome<Error = E>>(
 ) -> R {
     R::from_result(
         scope.run_retrying_transaction(type_name_of_val(&body), policy, &options, look, |attempt, tx| body(attempt, tx).into_result()),
+    )
+}
+
+/// `#[transactional(idempotency_key = …)]`
+pub fn transactional_once<E: TakesFault, R: Outcome<Value: StoredValue, Error = E>>(
+    scope: &Scope<'_>,
+    key: IdempotencyKey,
+    options: TxOptions,
+    body: impl FnOnce(&mut Transaction<'_>) -> R,
+    look: Look<E>,
+) -> R {
+    R::from_result(scope.run_once(type_name_of_val(&body), key, &options, look, |tx| body(tx).into_result()))
+}
+
+/// `#[retry_on_disconnect]` above `#[transactional(idempotency_key = …)]`
+pub fn retrying_transactional_once<E: TakesFault, R: Outcome<Value: StoredValue, Error = E>>(
+    scope: &Scope<'_>,
+    policy: impl FnOnce(RetryPolicy) -> RetryPolicy,
+    key: IdempotencyKey,
+    options: TxOptions,
+    mut body: impl FnMut(Attempt, &mut Transaction<'_>) -> R,
+    look: Look<E>,
+) -> R {
+    R::from_result(
+        scope.run_retrying_once(type_name_of_val(&body), policy, key, &options, look, |attempt, tx| body(attempt, tx).into_result()),
     )
 }
 

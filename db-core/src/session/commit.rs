@@ -46,6 +46,8 @@ pub(crate) enum Ending {
     /// All there was to commit was nothing: it has only read.
     NothingToCommit,
     RolledBack,
+    /// An earlier call with the same idempotency key has done the work: this one's was rolled back.
+    Told,
     /// Nothing could be committed, or only by itself before COMMIT.
     Failed,
     Unknown,
@@ -64,6 +66,7 @@ impl Session {
         };
         let wrote = self.state.has_written();
         let ending = match (&result, wish) {
+            (Ok(()), Wish::Commit) if self.state.told => Ending::Told,
             (Ok(()), Wish::Commit) if wrote => Ending::Committed,
             (Ok(()), Wish::Commit) => Ending::NothingToCommit,
             (Ok(()), Wish::Rollback) => Ending::RolledBack,
@@ -125,7 +128,7 @@ impl Session {
             let message = "a nested call that had joined it without a savepoint failed, and its error was ignored";
             return Err(Error::new(ErrorKind::RollbackOnly, message).and_rollback(self.roll_back()));
         }
-        if self.state.statements == 0 {
+        if self.state.statements == 0 && self.keys.is_empty() {
             return Ok(());
         }
         if self.state.sentinel.split() {
@@ -140,7 +143,7 @@ impl Session {
         self.send_commit()
     }
 
-    fn send_commit(&mut self) -> Result<()> {
+    pub(super) fn send_commit(&mut self) -> Result<()> {
         // Before the first byte of COMMIT a dead connection is a certain "no".
         let closed = match self.link.as_mut().filter(|link| link.alive()).map(Link::verify) {
             Some(Ok(())) => None,
@@ -152,7 +155,12 @@ impl Session {
             self.state.lose(cause.clone());
             return Err(cause);
         }
-        let target = if self.state.needs_commit() { self.recorder.next() } else { None };
+        // Idempotency keys record the COMMIT as well.
+        let keyed = !self.keys.is_empty();
+        if keyed {
+            self.state.count_statement();
+        }
+        let target = if self.state.needs_commit() && !keyed { self.recorder.next() } else { None };
         let vouched = self.state.sentinel.stands();
         let Some(link) = &mut self.link else { return Ok(()) };
         let mut request = [""; REQUEST.len()];
@@ -160,6 +168,7 @@ impl Session {
         for step in REQUEST {
             let statement = match step {
                 Step::NoAutocommit => self.state.may_have_committed().then_some(NO_AUTOCOMMIT),
+                Step::Swap if keyed => Some(self.keys.statement()),
                 Step::Swap => target.map(|_| self.recorder.statement()),
                 Step::Release => vouched.then_some(sentinel::RELEASE),
                 Step::Commit => Some(COMMIT),
@@ -187,6 +196,13 @@ impl Session {
             self.state.wrote_nothing();
             return self.state.cause().filter(|_| vouched).cloned().map_or(Ok(()), Err);
         }
+        if keyed
+            && failed.is_refusal()
+            && failed.executed + 1 + usize::from(vouched) == commit
+            && let Some(done) = self.key_refused(&failed)
+        {
+            return done;
+        }
         if vouched && failed.is_missing_savepoint(commit - 1) {
             let cause = self.state.ended_unseen();
             return Err(cause.and_rollback(self.roll_back()));
@@ -212,7 +228,7 @@ impl Session {
         let definite = match classify::commit(&error, spoke_unasked && executed == 0) {
             CommitVerdict::NotCommitted(verdict) => Some(verdict),
             // Certification may come after the writes were sent to the group: where it can be looked up, it is.
-            CommitVerdict::Certified(verdict) if target.is_none() => Some(verdict),
+            CommitVerdict::Certified(verdict) if target.is_none() && self.keys.is_empty() => Some(verdict),
             CommitVerdict::Certified(_) | CommitVerdict::Unknown => None,
         };
         if let Some(verdict) = definite {
@@ -231,7 +247,7 @@ impl Session {
         self.state.lost = true;
         self.settle();
         self.faulted.get_or_insert_with(Instant::now);
-        if !self.state.needs_commit() {
+        if !self.state.needs_commit() && self.keys.is_empty() {
             // There was nothing to commit. What was read is known, unless an error is hidden in the rest of a result.
             if !self.state.sentinel.unread() {
                 return Ok(());
@@ -239,6 +255,9 @@ impl Session {
             let cause = Error::classified(&error, kind, true);
             self.state.abort(cause.clone());
             return Err(cause);
+        }
+        if !self.keys.is_empty() {
+            return self.keyed_commit_lost(&error, kind, lost);
         }
         let Some(target) = target else { return Err(self.unknown(Error::classified(&error, ErrorKind::CommitUnknown, false))) };
         let began = Instant::now();
@@ -250,14 +269,16 @@ impl Session {
                 self.state.committed = true;
                 Ok(())
             }
-            Resolution::NotCommitted => {
-                event!(info, "db_core.resolve", { db_core.resolution = "not_committed" }, "the reply to COMMIT was lost");
-                let cause = self.mark(deadline::or_exceeded(Error::classified(&error, kind, true)));
-                self.state.abort(cause.clone());
-                Err(cause)
-            }
+            Resolution::NotCommitted => self.lost_and_not_committed(&error, kind),
             Resolution::Unknown(why) => Err(self.unknown(Error::classified(&error, ErrorKind::CommitUnknown, false).hint(why))),
         }
+    }
+
+    pub(super) fn lost_and_not_committed(&mut self, error: &mysql::Error, kind: ErrorKind) -> Result<()> {
+        event!(info, "db_core.resolve", { db_core.resolution = "not_committed" }, "the reply to COMMIT was lost");
+        let cause = self.mark(deadline::or_exceeded(Error::classified(error, kind, true)));
+        self.state.abort(cause.clone());
+        Err(cause)
     }
 
     /// The ledger's row does not hold what this client believes: that is evidence, and has to be read.
@@ -282,14 +303,14 @@ impl Session {
         }
     }
 
-    fn unknown(&mut self, error: Error) -> Error {
+    pub(super) fn unknown(&mut self, error: Error) -> Error {
         event!(warn, "db_core.resolve", { db_core.resolution = "unknown" }, "the reply to COMMIT was lost");
         self.state.committed = true;
         error
     }
 
     /// An error that is met once something may have been committed does not invite another try.
-    fn mark(&self, error: Error) -> Error {
+    pub(super) fn mark(&self, error: Error) -> Error {
         if self.state.may_have_committed() || attempts::follows_on_commit() { error.committed() } else { error }
     }
 
@@ -330,7 +351,7 @@ impl Session {
     }
 
     /// Rolls back. A failure is no danger to the promise: the connection is closed then, and the transaction ends with it.
-    fn roll_back(&mut self) -> Option<Error> {
+    pub(super) fn roll_back(&mut self) -> Option<Error> {
         self.settle();
         if self.state.statements == 0 {
             return None;

@@ -4,6 +4,7 @@ mod batch;
 mod commit;
 mod connection;
 mod held;
+mod keyed;
 mod ledger;
 pub(crate) mod lock;
 mod resend;
@@ -24,6 +25,7 @@ use mysql::{Binary, Params, QueryResult, Row, Statement, Text};
 
 pub(crate) use self::commit::{Ended, Ending, Wish};
 pub(crate) use self::connection::Opened;
+pub(crate) use self::ledger::keyed::Call;
 use self::state::Left;
 pub(crate) use self::state::State;
 use crate::config::Settings;
@@ -32,6 +34,7 @@ use crate::retry::deadline;
 use crate::session::connection::response::{Reply, driver_panicked};
 use crate::session::connection::{Link, prepared};
 use crate::session::ledger::Recorder;
+use crate::session::ledger::keyed::Keys;
 use crate::session::watch::watched::Watched;
 use crate::sql::kind::{self, StatementKind};
 #[cfg(feature = "tracing")]
@@ -53,6 +56,8 @@ pub(crate) struct Session {
     state: State,
     /// Where COMMITs are recorded.
     recorder: Recorder,
+    /// What its COMMIT stores under idempotency keys.
+    keys: Keys,
     /// When this transaction met a fault that was, or may yet be, cured inside it.
     faulted: Option<Instant>,
     /// How long the resolution of its COMMIT took.
@@ -62,6 +67,7 @@ pub(crate) struct Session {
 impl Session {
     pub fn new(settings: Arc<Settings>, counters: Arc<Counters>) -> Self {
         let recorder = Recorder::new(&settings);
+        let keys = Keys::new(&settings);
         Self {
             settings,
             counters,
@@ -70,6 +76,7 @@ impl Session {
             fresh: None,
             state: State::new(),
             recorder,
+            keys,
             faulted: None,
             resolving: Duration::ZERO,
         }
@@ -136,6 +143,7 @@ impl Session {
     /// Begins a transaction: its first statement does so on the server.
     pub fn begin(&mut self, options: TxOptions) {
         self.state.begin(options);
+        self.keys.clear();
         self.faulted = None;
     }
 
@@ -383,16 +391,19 @@ impl Session {
         let savepoint = !options.join && !self.link.as_ref().is_some_and(Link::is_multi_primary);
         let read_only = options.read_only && !self.state.options.read_only;
         self.state.enter(savepoint, read_only);
-        Ok(Nested { savepoint, read_only })
+        Ok(Nested { savepoint, read_only, keys: self.keys.len() })
     }
 
     /// Leaves a nested call. `undo`: its work is not to be committed. Returns why nothing of the transaction can be committed any more,
     /// or nothing of the call, if the body did not say so itself.
     pub fn leave_nested(&mut self, nested: Nested, undo: bool) -> Option<Error> {
         self.settle();
-        let Nested { savepoint, read_only } = nested;
+        let Nested { savepoint, read_only, keys } = nested;
         let cause = self.state.cause_now();
         let undo = undo || cause.is_some();
+        if undo {
+            self.keys.truncate(keys);
+        }
         match (savepoint, undo) {
             (true, true) => self.undo(read_only),
             (true, false) => self.state.leave(read_only),
@@ -472,11 +483,13 @@ impl Session {
 pub(crate) struct Nested {
     savepoint: bool,
     read_only: bool,
+    /// How many idempotency keys the transaction had before.
+    keys: usize,
 }
 
 /// Sends what has to come before the next statement.
 fn open(link: &mut Link, state: &mut State) -> mysql::Result<()> {
-    if state.is_opened() {
+    if state.is_opened() || state.looks {
         return Ok(());
     }
     let statements = state.opening();

@@ -49,6 +49,10 @@ pub(crate) struct State {
     read_only_calls: u32,
     /// SET TRANSACTION was sent, if it had to be.
     announced: bool,
+    /// The statement under way sends what opens nested transactions itself.
+    pub(super) looks: bool,
+    /// The transaction was rolled back, because an earlier call has done its work.
+    pub(super) told: bool,
 }
 
 /// The statement that was sent last.
@@ -97,6 +101,8 @@ impl State {
             savepoints: 0,
             read_only_calls: 0,
             announced: false,
+            looks: false,
+            told: false,
         }
     }
 
@@ -175,6 +181,16 @@ impl State {
         }
         statements.extend((self.savepoints + 1..=self.level).map(|level| format!("SAVEPOINT {}", savepoint(level))));
         statements
+    }
+
+    /// COMMIT has something to store, whatever the body has done.
+    pub(super) fn stores(&mut self) {
+        self.wrote = true;
+    }
+
+    /// Whether the server, or this library, refuses writes here.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.options.read_only || self.read_only_calls > 0
     }
 
     pub(super) fn is_opened(&self) -> bool {

@@ -2,6 +2,7 @@
 
 mod conversion;
 mod hooks;
+mod once;
 mod queryable;
 pub(crate) mod retry_loop;
 mod run;

@@ -111,7 +111,7 @@ impl Ended {
     fn runs(&self) -> Option<On> {
         match self.ending {
             Ending::Committed | Ending::NothingToCommit => Some(On::Commit),
-            Ending::RolledBack => Some(On::Rollback),
+            Ending::RolledBack | Ending::Told => Some(On::Rollback),
             Ending::Failed => Some(On::Rollback),
             Ending::Unknown => None,
         }
@@ -124,7 +124,7 @@ fn end_of<T, E>(ended: &Ended, done: &Done<T, E>, inspect: impl Fn(&E) -> Option
     match (&ended.error, &done.outcome) {
         (Some(error), Ok(Ok(_))) => End::not_committed(error),
         (_, Err(_)) => End::rolled_back(Some(Cause::Panic)),
-        (_, Ok(Ok(_))) if ended.ending == Ending::RolledBack => End::rolled_back(None),
+        (_, Ok(Ok(_))) if matches!(ended.ending, Ending::RolledBack | Ending::Told) => End::rolled_back(None),
         (_, Ok(Ok(_))) => End::COMMITTED,
         (_, Ok(Err(error))) => match &ended.fault {
             Some(fault) => End::failed(Cause::of(fault)),

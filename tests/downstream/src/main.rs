@@ -63,6 +63,11 @@ fn several(db: &Db) -> database::Result<i64> {
     total(db)
 }
 
+#[transactional(idempotency_key = key)]
+fn once(tx: &mut Transaction<'_>, key: &IdempotencyKey) -> database::Result<()> {
+    tx.exec_drop("UPDATE account SET balance = balance + 1 WHERE id = ?", (0_u64,))
+}
+
 struct Store {
     db: Db,
     policy: RetryPolicy,
@@ -124,6 +129,12 @@ fn main() -> Result<(), BankError> {
         Ok::<_, database::Error>(())
     })?;
     db.transaction(|tx| tx.exec_batch("INSERT INTO account VALUES (?, ?)", [(1_u64, 1000), (2, 0)]))?;
+
+    db.install_idempotency()?;
+    let key = IdempotencyKey::new("a").fingerprint("b").check_first(true).function("once");
+    once(&db, &key)?;
+    db.transaction_once(key, &TxOptions::new(), |_| -> database::Result<()> { unreachable!("it is known") })?;
+    assert_eq!(db.sweep_idempotency(Duration::from_secs(3600))?, 0);
 
     let told = Rc::new(Cell::new(0));
     transfer(&db, 1, 2, 500, &told)?;

@@ -75,6 +75,26 @@ fn joined(tx: &mut Transaction<'_>) -> db_core::Result<()> {
     tx.query_drop("DO 1")
 }
 
+struct Request {
+    id: String,
+}
+
+#[retry_on_disconnect]
+#[transactional(idempotency_key = request.id)]
+fn by_field(tx: &mut Transaction<'_>, request: &Request) -> db_core::Result<()> {
+    tx.query_drop("DO 1").inspect(|()| drop(request))
+}
+
+#[transactional(idempotency_key = db_core::IdempotencyKey::new(&id).check_first(true), isolation = ReadCommitted)]
+fn by_expression(tx: &mut Transaction<'_>, id: u64) -> db_core::Result<Vec<u64>> {
+    tx.query("SELECT 1")
+}
+
+#[transactional(idempotency_key = *id)]
+fn by_value(tx: &mut Transaction<'_>, id: &u64) -> db_core::Result<()> {
+    tx.query_drop("DO 1")
+}
+
 #[transactional()]
 fn none(tx: &mut Transaction<'_>) -> db_core::Result<()> {
     tx.query_drop("DO 1")
@@ -115,6 +135,9 @@ fn calls(db: &Db) -> db_core::Result<()> {
     both_say_it(db)?;
     by_the_name_of_the_crate(db)?;
     joined(db)?;
+    by_field(db, &Request { id: String::from("a") })?;
+    by_expression(db, 7)?;
+    by_value(db, &7)?;
     none(db)?;
     all_settings(db, &settings)?;
     policy(db, &settings)?;

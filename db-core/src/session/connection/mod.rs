@@ -555,8 +555,8 @@ impl Link {
         }
     }
 
-    /// As [`packet`](Self::packet), of which one statement has rows of two columns.
-    fn packet_with_rows(&mut self, statements: &[&str]) -> Result<Vec<(String, String)>, PacketError> {
+    /// As [`packet`](Self::packet), of which one statement has rows.
+    pub fn packet_with_rows<T: FromRow>(&mut self, statements: &[&str]) -> Result<Vec<T>, PacketError> {
         let mut rows = Vec::new();
         self.execute(statements, &mut |reply, row| {
             if rows.len() == MOST_ROWS {

@@ -1,5 +1,6 @@
 //! The recorder of commits: one row of the ledger, its position, and the connection that takes no row.
 
+pub(super) mod keyed;
 #[cfg(test)]
 mod model;
 mod resolve;
@@ -62,7 +63,7 @@ impl Recorder {
         if self.row.as_mut().is_some_and(|row| row.reliable(link.identity())) || self.unrecorded == Some(link.serial()) {
             return Ok(());
         }
-        let row = Row::new(new_client(), link.identity());
+        let row = Row::new(new_number(), link.identity());
         match link.packet(&[&row.insert(table), COMMIT]).map_err(refused) {
             Ok(_) => {
                 self.row = Some(row);
@@ -127,9 +128,9 @@ impl Recorder {
     }
 }
 
-/// A number that no other client has; if one had it, the key would refuse the row. What is drawn is drawn by every child of a fork(2)
-/// again, hence the process and the time.
-fn new_client() -> u64 {
+/// A number that no other client, attempt or fence has; if another client had it, the key would refuse the row. What is drawn is drawn by every
+/// child of a fork(2) again, hence the process and the time.
+fn new_number() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     fastrand::u64(..) ^ (now.as_nanos() as u64) ^ (u64::from(std::process::id()) << 32)
 }

@@ -6,9 +6,9 @@
 //! COMMIT. If the row is missing or older than the base, the server is behind: it is read again. Every step leaves what is true to be read
 //! from the row, so any of them can be retried.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::Result;
+use crate::config::Settings;
 use crate::retry::deadline;
 use crate::retry::pace::{Pace, pause};
 use crate::retry::policy::Failure;
@@ -16,6 +16,7 @@ use crate::session::connection::{COMMIT, Link};
 use crate::session::ledger::row::{Judgement, Row, Table};
 use crate::session::ledger::{Recorder, refused};
 use crate::telemetry::event::event;
+use crate::{Error, Result};
 
 /// The old session may hold the row for as long as its COMMIT takes. The wait for it is cut in slices, so that a server that stops
 /// replying is noticed.
@@ -94,8 +95,51 @@ impl Lost {
     }
 }
 
+/// What the first request of a resolution asks for.
+pub(super) fn first_in_a_resolution(link: &Link) -> &'static [&'static str] {
+    match () {
+        () if link.is_galera() => &[LOCK_WAIT, GALERA_WAITS],
+        () if link.has_group_replication() => &[LOCK_WAIT, GROUP_WAITS],
+        () => &[LOCK_WAIT],
+    }
+}
+
+/// Asks on a new connection, and again until there is a reply, for up to the settings' `resolve_timeout`.
+pub(super) fn ask_in_time<T>(settings: &Settings, mut ask: impl FnMut(Link) -> Result<T>) -> Option<T> {
+    let mut pace = begin(settings);
+    // What became of COMMIT is worth knowing also when the deadline has passed.
+    let _lifted = deadline::lifted();
+    loop {
+        match Link::open_quick(settings).and_then(&mut ask) {
+            Ok(reply) => return Some(reply),
+            Err(error) => pause(cannot_be_read(&error, &mut pace)?),
+        }
+    }
+}
+
+/// The limit is a time only. To give up leaves the caller not knowing, however few attempts the policy allows.
+fn begin(settings: &Settings) -> Pace {
+    let mut limit = settings.resolve_timeout;
+    if deadline::current().is_some() {
+        limit = limit.min(settings.paced(&settings.retry).longest());
+    }
+    Pace::new(settings.retry.max_attempts(u32::MAX).max_elapsed(limit))
+}
+
+/// How long to wait before the row is read again. Not even an error that looks final is: a server that comes back may refuse logins for a
+/// moment.
+fn cannot_be_read(error: &Error, pace: &mut Pace) -> Option<Duration> {
+    event!(
+        debug,
+        "db_core.resolve_retry",
+        { error.type = ?error.kind(), db.response.status_code = error.code().map(tracing::field::display) },
+        "the row that says what became of COMMIT cannot be read yet"
+    );
+    pace.next(Failure::Unreachable, 0)
+}
+
 /// Ends every session on this server that may hold the row's lock.
-fn kill_all(lost: &mut Vec<Lost>, link: &mut Link) -> Result<()> {
+pub(super) fn kill_all(lost: &mut Vec<Lost>, link: &mut Link) -> Result<()> {
     while let Some(at) = lost.iter().rposition(|session| session.server == link.identity()) {
         let mut session = lost.swap_remove(at);
         if let Err(error) = session.kill(link) {
@@ -118,14 +162,9 @@ impl Recorder {
         let (Some(table), Some(mut row)) = (&self.table, self.row.take()) else {
             return Resolution::Unknown("the transaction was not recorded in the commit ledger");
         };
-        // The limit is a time only. To give up leaves the caller not knowing, however few attempts the policy allows.
-        let mut limit = self.settings.resolve_timeout;
-        if deadline::current().is_some() {
-            limit = limit.min(self.settings.paced(&self.settings.retry).longest());
-        }
+        let mut pace = begin(&self.settings);
         // What became of COMMIT is worth knowing also when the deadline has passed.
         let _lifted = deadline::lifted();
-        let mut pace = Pace::new(self.settings.retry.max_attempts(u32::MAX).max_elapsed(limit));
         let mut fences = Vec::new();
         let mut lost = Vec::from_iter(lost);
         loop {
@@ -177,14 +216,7 @@ impl Recorder {
                     );
                 }
                 Err(error) => {
-                    event!(
-                        debug,
-                        "db_core.resolve_retry",
-                        { error.type = ?error.kind(), db.response.status_code = error.code().map(tracing::field::display) },
-                        "the commit ledger cannot be read yet"
-                    );
-                    // Not even an error that looks final is: a server that comes back may refuse logins for a moment.
-                    let Some(delay) = pace.next(Failure::Unreachable, 0) else {
+                    let Some(delay) = cannot_be_read(&error, &mut pace) else {
                         return Resolution::Unknown("the commit ledger could not be read in time");
                     };
                     pause(delay);
@@ -202,12 +234,7 @@ fn read_row(mut link: Link, table: &Table, row: &mut Row, attempt: u64, fences: 
     kill_all(lost, &mut link)?;
     // It will hold the row's lock: if it is lost as well, the next one must not wait for it.
     lost.push(Lost::of(&link));
-    let settings: &[&str] = match () {
-        () if link.is_galera() => &[LOCK_WAIT, GALERA_WAITS],
-        () if link.has_group_replication() => &[LOCK_WAIT, GROUP_WAITS],
-        () => &[LOCK_WAIT],
-    };
-    link.packet(settings).map_err(refused)?;
+    link.packet(first_in_a_resolution(&link)).map_err(refused)?;
     let found = link.ask::<u64>(&row.lock(table))?.first().copied();
     let judgement = row.judge(found, attempt, fences);
     match (judgement, found) {
