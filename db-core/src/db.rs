@@ -10,6 +10,7 @@ use mysql::OptsBuilder;
 use crate::config::Settings;
 use crate::config::hosts::Hosts;
 use crate::config::pool::PoolOptions;
+use crate::listener::{Event, Listener};
 use crate::session::lock::{LockGuard, SharedLock};
 use crate::session::shared::Database;
 use crate::transaction::retry_loop;
@@ -76,6 +77,7 @@ impl Db {
             silence: None,
             commit_timeout: None,
             slow_transaction: SLOW_TRANSACTION,
+            listener: Listener::default(),
             ledger: false,
             resolve_timeout: None,
             pool: PoolOptions::default(),
@@ -253,6 +255,7 @@ pub struct DbBuilder {
     silence: Option<Duration>,
     commit_timeout: Option<Duration>,
     slow_transaction: Duration,
+    listener: Listener,
     ledger: bool,
     resolve_timeout: Option<Duration>,
     pool: PoolOptions,
@@ -332,6 +335,32 @@ impl DbBuilder {
     /// [`Duration::MAX`]: never. It needs the feature `tracing`.
     pub fn slow_transaction(mut self, threshold: Duration) -> Self {
         self.slow_transaction = threshold;
+        self
+    }
+
+    /// Tells `listener` of what a program may want to log or count: retries, reconnects, failovers, lost COMMITs that were looked up, and slow
+    /// transactions. It needs no feature. Without a listener it costs a branch where such a thing happens, and nothing elsewhere.
+    ///
+    /// It is called on the thread of the call that met the event, which waits for it, and may hold the lock: it is to be quick, and not to use the
+    /// database. If it panics, the panic is caught. Forks share it. A later call of `on_event` replaces it.
+    ///
+    /// ```
+    /// use db_core::prelude::*;
+    /// use db_core::Event;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = db_testkit::Server::start()?;
+    /// # let url = server.url();
+    /// let db = Db::builder(&url)
+    ///     .on_event(|event| match event {
+    ///         Event::Retry { attempts, kind, .. } => eprintln!("attempt {attempts} ended in {kind:?}"),
+    ///         event => eprintln!("{event:?}"),
+    ///     })
+    ///     .connect()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn on_event(mut self, listener: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.listener = Listener::new(listener);
         self
     }
 
@@ -432,6 +461,7 @@ impl DbBuilder {
         let mut settings = Settings::new(options.into(), self.retry.unwrap_or_default(), self.slow_transaction, self.ledger)?;
         settings.hosts = Arc::new(Hosts::new(&settings.options, &parsed.others, parsed.own.target, parsed.own.balance));
         settings.lock_timeout = self.lock_timeout.unwrap_or(settings.lock_timeout);
+        settings.listener = self.listener;
         settings.timeout = self.timeout;
         settings.silence = self.silence.unwrap_or(settings.silence);
         settings.commit_timeout = self.commit_timeout.unwrap_or(settings.commit_timeout);
@@ -450,6 +480,7 @@ impl fmt::Debug for DbBuilder {
             .field("silence", &self.silence)
             .field("commit_timeout", &self.commit_timeout)
             .field("slow_transaction", &self.slow_transaction)
+            .field("on_event", &self.listener.is_there())
             .field("commit_ledger", &self.ledger)
             .field("resolve_timeout", &self.resolve_timeout)
             .field("pool", &self.pool)

@@ -110,6 +110,7 @@ mod error;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod idempotency;
+mod listener;
 mod options;
 mod per_process;
 mod pool;
@@ -130,6 +131,7 @@ pub use error::constraint::Constraint;
 pub use error::kind::ErrorKind;
 pub use error::{Error, Result};
 pub use idempotency::{IdempotencyKey, StoredValue, ToIdempotencyKey};
+pub use listener::{Event, Resolved};
 pub use mysql;
 pub use options::{Isolation, TxOptions};
 pub use pool::Pool;

@@ -16,6 +16,7 @@ mod hostile;
 mod hosts;
 mod idempotency;
 mod ledger;
+mod listener;
 mod locks;
 mod nesting;
 mod observe;

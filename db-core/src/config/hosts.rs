@@ -110,6 +110,10 @@ impl Hosts {
 
     /// The options of the host that was connected to last.
     #[cfg(any(feature = "tracing", feature = "metrics"))]
+    pub fn name_in_use(&self) -> String {
+        self.name(self.in_use.load(Ordering::Relaxed))
+    }
+
     pub fn in_use(&self) -> &Opts {
         self.options(self.in_use.load(Ordering::Relaxed))
     }
@@ -133,11 +137,12 @@ impl Hosts {
         state.order(self.all.len(), start, now)
     }
 
-    pub fn succeeded(&self, host: usize) {
+    /// Returns the one that was used before, if that is another one.
+    pub fn succeeded(&self, host: usize) -> Option<usize> {
         let mut state = self.homes.get().state.lock();
         state.start = 0;
         *state.ban(host) = Ban::default();
-        self.in_use.store(host, Ordering::Relaxed);
+        Some(self.in_use.swap(host, Ordering::Relaxed)).filter(|before| *before != host)
     }
 
     /// It could not be reached, or is not fit.

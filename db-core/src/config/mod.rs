@@ -14,6 +14,7 @@ use mysql::{Opts, OptsBuilder, UrlError};
 
 use crate::config::hosts::Hosts;
 use crate::config::url::UrlOptions;
+use crate::listener::Listener;
 use crate::{Error, ErrorKind, Result, RetryPolicy};
 
 /// The server's own limit shall be the one that is met: this is MySQL's default, and above MariaDB's.
@@ -56,6 +57,8 @@ pub(crate) struct Settings {
     pub commit_timeout: Duration,
     /// A transaction that is open for longer is worth a warning.
     pub slow_transaction: Duration,
+    /// Whom events are told.
+    pub listener: Listener,
     /// The database that has the ledger's table, where COMMITs are recorded.
     pub ledger: Option<String>,
     /// For how long a COMMIT whose outcome is not known is resolved.
@@ -147,6 +150,7 @@ impl Settings {
             silence: SILENCE,
             commit_timeout: COMMIT_TIMEOUT,
             slow_transaction,
+            listener: Listener::default(),
             ledger,
             resolve_timeout: RESOLVE_TIMEOUT,
         })

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::error::classify::{self, CommitVerdict};
+use crate::listener::{Event, Resolved};
 use crate::retry::{attempts, deadline};
 use crate::session::connection::{COMMIT, Link, NO_AUTOCOMMIT, PacketError, ROLLBACK};
 use crate::session::ledger::{Evidence, Lost, REQUEST, Resolution, Step};
@@ -242,6 +243,21 @@ impl Session {
 
     /// The reply to COMMIT says nothing, or never came.
     fn commit_lost(&mut self, error: mysql::Error, kind: ErrorKind, target: Option<u64>) -> Result<()> {
+        let committed = self.look_up_commit(error, kind, target);
+        if self.state.needs_commit() || !self.keys.is_empty() {
+            self.settings.listener.hears(|| Event::Resolve {
+                resolution: match &committed {
+                    Ok(()) if !self.state.told => Resolved::Committed,
+                    Err(error) if error.is_commit_unknown() => Resolved::Unknown,
+                    _ => Resolved::NotCommitted,
+                },
+                took: self.resolving,
+            });
+        }
+        committed
+    }
+
+    fn look_up_commit(&mut self, error: mysql::Error, kind: ErrorKind, target: Option<u64>) -> Result<()> {
         // Nothing more is sent on this connection, which the server may still believe in.
         let lost = self.link.as_ref().map(Lost::of);
         self.state.lost = true;

@@ -70,6 +70,11 @@ impl Cause {
         Self::Error { kind: error.kind(), code: error.code() }
     }
 
+    /// `None`: it is of the body's own.
+    pub(crate) fn kind(self) -> Option<ErrorKind> {
+        if let Self::Error { kind, .. } = self { Some(kind) } else { None }
+    }
+
     /// The server's code for it.
     pub fn code(self) -> Option<u16> {
         if let Self::Error { code, .. } = self { code } else { None }

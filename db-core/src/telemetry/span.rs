@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use mysql::Conn;
 
 use crate::config::Settings;
-use crate::telemetry::event::event;
+use crate::listener::Event;
 #[cfg(feature = "tracing")]
-use crate::telemetry::event::{address, function, port};
+use crate::telemetry::event::{address, port};
+use crate::telemetry::event::{event, function};
 use crate::telemetry::outcome::{Cause, End, Outcome};
 use crate::telemetry::stats::Counters;
 use crate::{Error, TxOptions};
@@ -155,6 +156,22 @@ impl<'d> Watch<'d> {
             },
             "a transaction was open for long"
         );
+        self.settings.listener.hears(|| Event::SlowTransaction {
+            function: function(self.body),
+            took: spent,
+            committed: end.outcome == Outcome::Committed,
+        });
+    }
+
+    /// An attempt failed for this cause, and another one follows. `attempts`: those so far.
+    pub fn retries(&self, cause: Cause, attempts: u32, delay: Duration) {
+        self.settings.listener.hears(|| Event::Retry {
+            function: function(self.body),
+            attempts,
+            kind: cause.kind(),
+            code: cause.code(),
+            delay,
+        });
     }
 
     /// How the call would end now.
@@ -213,6 +230,9 @@ fn retry_span(settings: &Settings, counters: &Counters, body: &'static str) -> t
 /// A connection was opened for the body's statements. `again`: in place of an earlier one.
 pub(crate) fn opened(settings: &Settings, counters: &Counters, conn: &Conn, again: bool) {
     counters.opened(conn.server_version(), again);
+    if again {
+        settings.listener.hears(|| Event::Reconnect { host: settings.hosts.name_in_use().into(), connection: conn.connection_id() });
+    }
     if !again {
         event!(
             debug,

@@ -253,6 +253,7 @@ where
             },
             "retrying"
         );
+        call.watch.retries(cause, runs, delay);
         drop(error);
         pause(delay);
     }

@@ -18,6 +18,7 @@ use mysql::{Conn, Opts, OptsBuilder, Row, Text};
 use crate::config::Settings;
 use crate::config::hosts::Hosts;
 use crate::error::classify;
+use crate::listener::Event;
 use crate::retry::deadline;
 use crate::session::connection::inquiry::INQUIRY;
 use crate::session::connection::response::{Reply, caught, garbled};
@@ -241,7 +242,9 @@ impl Link {
             });
             match opened {
                 Ok(link) => {
-                    hosts.succeeded(host);
+                    if let Some(before) = hosts.succeeded(host) {
+                        settings.listener.hears(|| Event::Failover { from: hosts.name(before).into(), to: hosts.name(host).into() });
+                    }
                     return Ok(link);
                 }
                 Err(error) if error.kind() == ErrorKind::DeadlineExceeded => return Err(error),
