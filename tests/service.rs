@@ -1,4 +1,5 @@
-//! The service of the examples: clients use it while connections break, and each must be told the truth.
+//! The service of the examples: clients use it, and repeat their requests, while connections break. Each must be told the truth, and each request
+//! is done once.
 
 #![allow(clippy::unwrap_used, reason = "tests panic when something is not as it should be")]
 
@@ -20,8 +21,8 @@ const TRANSFERS: usize = 60;
 const ACCOUNTS: u64 = 10;
 const OPENING_CENTS: i64 = 10_000;
 const CONNECTIONS: usize = 4;
-/// In every COMMIT that the ledger records, and nowhere else. "COMMIT" would be in "autocommit" as well.
-const COMMIT: &str = "db_core_ledger SET";
+/// In every COMMIT of a transfer.
+const COMMIT: &str = "INSERT INTO `test`.db_core_idempotency";
 
 #[test]
 fn every_client_is_told_the_truth_under_faults() {
@@ -30,10 +31,22 @@ fn every_client_is_told_the_truth_under_faults() {
     let service = Service::start(&proxy.url(&server.url()).unwrap());
     let mut clients: Vec<Client> = (0..CLIENTS).map(|number| Client::new(number, &service.address)).collect();
     open_accounts(&clients[0]);
+    same_key_for_another_order(&clients[0]);
     under_fire(&mut clients, &proxy);
     during_an_outage(&mut clients, &proxy);
     asked_to_stop(&mut clients, &server, service);
     compare(&clients, &server);
+}
+
+fn same_key_for_another_order(client: &Client) {
+    let order = |cents: u32| json!({ "reference": "reused", "from": 1, "to": 2, "cents": cents });
+    let first = client.post_once("/transfers", Some("reused"), &order(1));
+    assert_eq!(first.0, 201);
+    assert_eq!(client.post_once("/transfers", Some("reused"), &order(1)), first);
+    assert_eq!(client.post_once("/transfers", Some("reused"), &order(2)), (422, "IdempotencyKeyReused".into()));
+    assert_eq!(client.post_once("/transfers", Some(""), &order(1)), (400, "BadRequest".into()));
+    let (_, again) = client.post("/transfers", &order(1));
+    assert_ne!(again, first.1, "without a key each request is done");
 }
 
 /// The example, as a process.
@@ -96,12 +109,18 @@ impl Client {
         values.map(|value| value.parse::<usize>().unwrap()).sum()
     }
 
-    /// The status, and the problem's kind if it is one.
-    fn post(&self, path: &str, body: Value) -> (u16, String) {
-        let mut response = self.agent.post(format!("{}{path}", self.base)).send_json(body).unwrap();
+    /// The status, and the reply, or the problem's kind if it is one.
+    fn post(&self, path: &str, body: &Value) -> (u16, String) {
+        self.post_once(path, None, body)
+    }
+
+    fn post_once(&self, path: &str, key: Option<&str>, body: &Value) -> (u16, String) {
+        let request = self.agent.post(format!("{}{path}", self.base));
+        let request = key.into_iter().fold(request, |request, key| request.header("Idempotency-Key", key));
+        let mut response = request.send_json(body).unwrap();
         let status = response.status().as_u16();
         if status == 201 {
-            return (status, String::new());
+            return (status, response.body_mut().read_to_string().unwrap());
         }
         assert_eq!(response.body().mime_type(), Some("application/problem+json"), "{status}");
         let problem: Value = response.body_mut().read_json().unwrap();
@@ -111,21 +130,43 @@ impl Client {
 
     fn transfer(&mut self, from: u64, to: u64, cents: u32) -> u16 {
         let reference = format!("{}-{}", self.number, self.told.len());
-        let told = self.post("/transfers", json!({ "reference": reference, "from": from, "to": to, "cents": cents }));
+        let order = json!({ "reference": reference, "from": from, "to": to, "cents": cents });
+        let told = self.post_once("/transfers", Some(&reference), &order);
         let status = told.0;
         self.told.insert(reference, told);
         status
+    }
+
+    /// Repeats a request that failed for no fault of its own, and one that was done as well, as a client does to whom the reply was lost.
+    fn transfer_repeatedly(&mut self, from: u64, to: u64, cents: u32) {
+        let reference = format!("{}-{}", self.number, self.told.len());
+        let order = json!({ "reference": reference, "from": from, "to": to, "cents": cents });
+        let send = || self.post_once("/transfers", Some(&reference), &order);
+        let told = until_told(send);
+        if told.0 == 201 {
+            assert_eq!(until_told(send), told, "{reference}");
+        }
+        self.told.insert(reference, told);
+    }
+}
+
+fn until_told(send: impl Fn() -> (u16, String)) -> (u16, String) {
+    loop {
+        let told = send();
+        if told.0 < 500 {
+            return told;
+        }
     }
 }
 
 fn open_accounts(client: &Client) {
     assert_eq!(client.get("/health"), (200, "ok\n".into()));
     for number in 1..=ACCOUNTS {
-        let told = client.post("/accounts", json!({ "owner": format!("owner {number}"), "cents": OPENING_CENTS }));
+        let told = client.post("/accounts", &json!({ "owner": format!("owner {number}"), "cents": OPENING_CENTS }));
         assert_eq!(told.0, 201, "account {number}: {told:?}");
     }
-    assert_eq!(client.post("/accounts", json!({ "owner": "owner 1", "cents": 1 })), (409, "UniqueViolation".into()));
-    assert_eq!(client.post("/accounts", json!("nonsense")), (422, "BadRequest".into()));
+    assert_eq!(client.post("/accounts", &json!({ "owner": "owner 1", "cents": 1 })), (409, "UniqueViolation".into()));
+    assert_eq!(client.post("/accounts", &json!("nonsense")), (422, "BadRequest".into()));
     for (path, status, kind) in [("/accounts/99", 404, "NoSuchAccount"), ("/accounts/x", 400, "BadRequest"), ("/x", 404, "NoSuchPath")] {
         let told = client.get(path);
         assert!(told.0 == status && told.1.contains(kind), "{path}: {told:?}");
@@ -141,10 +182,10 @@ fn keep_busy(client: &mut Client) {
         let from = rng.u64(1..=ACCOUNTS);
         let to = (from + rng.u64(0..ACCOUNTS - 1)) % ACCOUNTS + 1;
         match n % 10 {
-            7 => client.transfer(from, 0, 1),
-            8 => client.transfer(from, to, 1_000_000),
-            _ => client.transfer(from, to, rng.u32(1..=100)),
-        };
+            7 => client.transfer_repeatedly(from, 0, 1),
+            8 => client.transfer_repeatedly(from, to, 1_000_000),
+            _ => client.transfer_repeatedly(from, to, rng.u32(1..=100)),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -56,9 +56,22 @@ async fn account(State(app): State<App>, id: Result<Path<u64>, PathRejection>) -
     Ok(Json(app.run(move |pool| bank::account(pool, id)).await?))
 }
 
-async fn transfer(State(app): State<App>, order: Result<Json<Transfer>, JsonRejection>) -> Result<(StatusCode, Json<u64>), Problem> {
+/// With the header `Idempotency-Key` a request may be repeated: its transfer is made once, and each repetition gets the same reply.
+async fn transfer(
+    State(app): State<App>,
+    headers: HeaderMap,
+    order: Result<Json<Transfer>, JsonRejection>,
+) -> Result<(StatusCode, Json<u64>), Problem> {
     let Json(order) = order?;
-    let number = app.run(move |pool| bank::transfer(pool, &order)).await?;
+    let key = headers.get("Idempotency-Key").map(|key| key.as_bytes().to_vec());
+    if key.as_ref().is_some_and(|key| !(1..=255).contains(&key.len())) {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "BadRequest", "an idempotency key has from 1 to 255 bytes"));
+    }
+    let transfer = move |pool: &Pool| match key {
+        Some(key) => bank::transfer_once(pool, &key, &order),
+        None => bank::transfer(pool, &order),
+    };
+    let number = app.run(transfer).await?;
     Ok((StatusCode::CREATED, Json(number)))
 }
 

@@ -58,10 +58,29 @@ pub(crate) fn account(tx: &mut Transaction<'_>, id: u64) -> Result<Account, Bank
     Ok(Account { id, owner, cents })
 }
 
+impl Transfer {
+    /// Tells this order from another one that comes with the same key.
+    fn fingerprint(&self) -> String {
+        let Self { reference, from, to, cents } = self;
+        format!("{from} {to} {cents} {reference}")
+    }
+}
+
 /// Returns the transfer's number.
 #[retry_on_disconnect]
 #[transactional]
 pub(crate) fn transfer(tx: &mut Transaction<'_>, order: &Transfer) -> Result<u64, BankError> {
+    enter(tx, order)
+}
+
+/// As `transfer`, once for each key.
+#[retry_on_disconnect]
+#[transactional(idempotency_key = IdempotencyKey::new(key).fingerprint(order.fingerprint()))]
+pub(crate) fn transfer_once(tx: &mut Transaction<'_>, key: &[u8], order: &Transfer) -> Result<u64, BankError> {
+    enter(tx, order)
+}
+
+fn enter(tx: &mut Transaction<'_>, order: &Transfer) -> Result<u64, BankError> {
     let Transfer { reference, from, to, cents } = order;
     let entry = "INSERT INTO service_transfer (reference, debtor, creditor, cents) VALUES (?, ?, ?, ?)";
     tx.exec_drop(entry, (reference, from, to, cents))?;

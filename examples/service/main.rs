@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Parser)]
 struct Options {
-    /// A database of your own. Three tables are made in it: service_account, service_transfer and db_core_ledger.
+    /// A database of your own. Four tables are made in it: service_account, service_transfer, db_core_ledger and db_core_idempotency.
     #[arg(long)]
     url: Option<String>,
     #[arg(long, default_value = "127.0.0.1:8080")]
@@ -68,6 +68,7 @@ async fn main() -> anyhow::Result<()> {
 fn prepare(url: &str, retry: RetryPolicy, connections: u32, metrics: PrometheusHandle) -> anyhow::Result<App> {
     let for_health = Db::connect(url)?;
     for_health.install_ledger()?;
+    for_health.install_idempotency()?;
     bank::SCHEMA.iter().try_for_each(|table| for_health.transaction(|tx| tx.query_drop(table)))?;
     let builder = Db::builder(url).commit_ledger(true).retry(retry).max_connections(connections).acquire_timeout(PATIENCE);
     Ok(App { pool: builder.connect_pool()?, for_health, metrics })

@@ -36,7 +36,13 @@ impl From<BankError> for Problem {
 impl From<&db_core::Error> for Problem {
     fn from(error: &db_core::Error) -> Self {
         let status = StatusCode::from_u16(error.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = match error.kind() {
+            // The client's mistake, by the draft of the header `Idempotency-Key`.
+            ErrorKind::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            _ => status,
+        };
         let detail = match error.kind() {
+            ErrorKind::IdempotencyKeyReused => "the idempotency key was used for another request".into(),
             ErrorKind::UniqueViolation => {
                 let key = error.constraint().and_then(|broken| broken.name()).unwrap_or("a key");
                 format!("{key} has this value already")
