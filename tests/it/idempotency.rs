@@ -288,16 +288,19 @@ fn a_late_request_of_a_dead_client_does_nothing() {
     thread::sleep(Duration::from_millis(50));
     assert_eq!(bank.balance(1), 103);
     // Nobody resolved it: the process was killed while its request was on its way. Another process does the work meanwhile.
+    let late = Action::DelayAndAbandon(Duration::from_secs(2));
     let cut = proxy.inject(Fault::new(Point::BeforeRequest, late).matching("COMMIT"));
+    let unresolved = proxy.inject(Fault::new(Point::BeforeRequest, Action::BlackHole).matching("SET NAMES").nth(2));
     let url = proxy.url(&bank.server.url()).unwrap();
     assert!(!in_a_forked_child(|| {
         thread::spawn(|| {
-            thread::sleep(Duration::from_millis(150));
+            thread::sleep(Duration::from_secs(1));
             kill_process(getpid(), Signal::KILL).unwrap();
         });
         let db = Db::builder(&url).silence(Duration::from_secs(60)).connect().unwrap();
         pay(&db, "e").is_ok()
     }));
+    unresolved.assert_fired();
     let receipt = pay(&bank.db, "e").unwrap();
     assert!(cut.wait_delivered(Duration::from_secs(10)));
     thread::sleep(Duration::from_millis(50));

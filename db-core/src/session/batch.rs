@@ -16,7 +16,7 @@ pub(super) use crate::session::batch::plan::size;
 use crate::session::connection::prepared;
 use crate::session::connection::response::caught;
 use crate::session::watch::watched::Waiting;
-use crate::session::{Session, admit, closed, too_large};
+use crate::session::{Session, admit, closed, too_large, vouch};
 use crate::sql::kind::{Effect, StatementKind};
 
 const SAVEPOINT: &str = "SAVEPOINT db_core_batch";
@@ -33,8 +33,10 @@ impl Session {
         P: Into<Params>,
         I: IntoIterator<Item = P>,
     {
-        let (statement, kind) =
-            self.execute(false, |link, _| prepared::resolve(link, statement).map(|(s, kind)| (s.into_owned(), kind)))?;
+        let (statement, kind) = self.execute(false, |link, state| {
+            let (statement, kind) = prepared::resolve(link, statement, &mut |link| vouch(link, state))?;
+            Ok((statement.into_owned(), kind))
+        })?;
         // Preparing may have opened another connection.
         self.settle();
         let mut saved = false;

@@ -44,6 +44,9 @@ use crate::telemetry::span;
 use crate::telemetry::stats::Counters;
 use crate::{Error, ErrorKind, Result, TxOptions};
 
+/// Parameters of so many bytes may be sent in requests of their own, which have no reply.
+const LONG: usize = (1 << 24) - 1;
+
 /// A `Db`'s connection, open or not, and the transaction on it.
 pub(crate) struct Session {
     settings: Arc<Settings>,
@@ -177,11 +180,15 @@ impl Session {
         self.state.resend.keep(&params);
         let mut params = Some(params);
         self.execute_beside_state(raw, move |link, state| {
-            let (statement, kind) = prepared::resolve(link, statement)?;
+            let (statement, kind) = prepared::resolve(link, statement, &mut |link| vouch(link, state))?;
             admit(link, state, kind, raw)?;
             // The second time, those that were kept. Parameters too large to keep are sent once.
             let params = params.take().or_else(|| state.resend.again()).ok_or_else(mysql::Error::server_disconnected)?;
-            check_size(link, batch::size(&params, statement.num_params()).0)?;
+            let bytes = batch::size(&params, statement.num_params()).0;
+            check_size(link, bytes)?;
+            if bytes >= LONG {
+                vouch(link, state)?;
+            }
             link.conn_mut()?.exec_iter(statement.as_ref(), params)
         })
     }
@@ -202,11 +209,11 @@ impl Session {
     }
 
     pub fn prepare(&mut self, sql: &str) -> mysql::Result<Statement> {
-        self.execute(false, move |link, _| prepared::prepare(link, sql))
+        self.execute(false, move |link, state| prepared::prepare(link, sql, &mut |link| vouch(link, state)))
     }
 
     pub fn close_statement(&mut self, statement: &Statement) -> mysql::Result<()> {
-        self.execute(false, move |link, _| prepared::close(link, statement))
+        self.execute(false, move |link, state| prepared::close(link, statement, &mut |link| vouch(link, state)))
     }
 
     /// Executes a prepared statement that the server could not prepare again: it executed nothing.
@@ -217,8 +224,8 @@ impl Session {
     ) -> mysql::Result<(QueryResult<'_, '_, '_, Binary>, &mut State)> {
         let mut params = Some(params);
         self.execute_beside_state(false, move |link, state| {
-            let (stale, kind) = prepared::resolve(link, statement)?;
-            let fresh = prepared::prepare_again(link, &stale)?;
+            let (stale, kind) = prepared::resolve(link, statement, &mut |link| vouch(link, state))?;
+            let fresh = prepared::prepare_again(link, &stale, &mut |link| vouch(link, state))?;
             admit(link, state, kind, false)?;
             let params = params.take().ok_or_else(mysql::Error::server_disconnected)?;
             link.conn_mut()?.exec_iter(fresh.as_ref().unwrap_or(&stale), params)
@@ -510,6 +517,15 @@ fn check_size(link: &Link, bytes: usize) -> mysql::Result<()> {
 fn too_large(bytes: usize, limit: usize) -> Error {
     let message = format!("a statement takes {bytes} bytes with its parameters, and max_allowed_packet is {limit}");
     Error::new(ErrorKind::Driver, message)
+}
+
+/// Sets the sentinel, where the next request may hide that the transaction has ended before it.
+fn vouch(link: &mut Link, state: &mut State) -> mysql::Result<()> {
+    if let Some(sentinel) = state.before_unanswered(link.is_galera()) {
+        link.packet(&[sentinel]).map_err(|failed| failed.error)?;
+        state.sentinel_set();
+    }
+    Ok(())
 }
 
 /// Refuses a statement, or does what has to be done before it is sent.

@@ -6,7 +6,10 @@
 //! COMMIT, directly before it. If the server does not know it any more (1305), the request stops there.
 //!
 //! It is not set in advance. A savepoint between two statements of the body is visible to the body (`ROW_COUNT()`,
-//! `SHOW WARNINGS`), and costs a round trip. On a group with several primaries it is: there a savepoint clears an abort, so that it must
+//! `SHOW WARNINGS`), and costs a round trip.
+//!
+//! On Galera a request to prepare or to close a statement hides that an applier has aborted the transaction: the next statement begins
+//! another one. So there the sentinel is set in front of such a request, too, unless it is the first of the transaction. On a group with several primaries it is: there a savepoint clears an abort, so that it must
 //! not come after anything that can be aborted.
 
 use crate::sql::kind::{Effect, StatementKind};

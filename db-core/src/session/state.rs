@@ -212,6 +212,12 @@ impl State {
         Ok(self.sentinel.needed_by(kind, raw, self.statements <= 1, early).then_some(sentinel::SET))
     }
 
+    /// What has to be sent in front of a request that has no result: Galera executes it, and drops the report of an abort that it
+    /// should have made. Nothing is lost by that in front of the first statement.
+    pub(super) fn before_unanswered(&self, is_galera: bool) -> Option<&'static str> {
+        (is_galera && self.statements > 1 && !self.sentinel.stands()).then_some(sentinel::SET)
+    }
+
     pub(super) fn sentinel_set(&mut self) {
         self.sentinel.was_set(self.level);
     }

@@ -19,6 +19,9 @@ use crate::telemetry::event as events;
 use crate::telemetry::event::statement;
 use crate::{Error, ErrorKind};
 
+/// Done in front of a request to prepare or to close a statement, which Galera takes without telling of an abort that came before it.
+pub(in crate::session) type Before<'b> = dyn FnMut(&mut Link) -> mysql::Result<()> + 'b;
+
 /// The numbers of the connection and of the statement.
 type Pair = (u32, u32);
 
@@ -29,10 +32,10 @@ type Origin = (u64, StatementKind);
 static OWNERS: LazyLock<Mutex<HashMap<Pair, Origin>>> = LazyLock::new(Mutex::default);
 
 /// Prepares `sql` for a caller who keeps the statement.
-pub(in crate::session) fn prepare(link: &mut Link, sql: &str) -> mysql::Result<Statement> {
+pub(in crate::session) fn prepare(link: &mut Link, sql: &str, before: &mut Before<'_>) -> mysql::Result<Statement> {
     let mut text = Cow::Borrowed(sql);
     loop {
-        let (statement, kind) = prepared(link, &text)?;
+        let (statement, kind) = prepared(link, &text, before)?;
         let pair = (statement.connection_id(), statement.id());
         let owner = OWNERS.lock().entry(pair).or_insert((link.serial(), kind)).0;
         if owner == link.serial() {
@@ -46,15 +49,16 @@ pub(in crate::session) fn prepare(link: &mut Link, sql: &str) -> mysql::Result<S
 }
 
 /// The statement of this text, which is prepared unless it is known.
-fn prepared(link: &mut Link, sql: &str) -> mysql::Result<(Statement, StatementKind)> {
+fn prepared(link: &mut Link, sql: &str, before: &mut Before<'_>) -> mysql::Result<(Statement, StatementKind)> {
     let (_, statements) = link.prepared_mut()?;
     match statements.find(sql) {
         Some(found) => Ok(found),
-        None => newly_prepared(link, sql),
+        None => newly_prepared(link, sql, before),
     }
 }
 
-fn newly_prepared(link: &mut Link, sql: &str) -> mysql::Result<(Statement, StatementKind)> {
+fn newly_prepared(link: &mut Link, sql: &str, before: &mut Before<'_>) -> mysql::Result<(Statement, StatementKind)> {
+    before(link)?;
     let (conn, statements) = link.prepared_mut()?;
     let kind = kind::of(sql);
     let statement = conn.prep(sql)?;
@@ -64,8 +68,11 @@ fn newly_prepared(link: &mut Link, sql: &str) -> mysql::Result<(Statement, State
     Ok((statement, kind))
 }
 
-/// Closes what is not to be kept, once its result is read.
+/// Closes what is not to be kept, once its result is read. On Galera it is closed when the next statement is prepared.
 pub(in crate::session) fn release(link: &mut Link) -> mysql::Result<()> {
+    if link.is_galera() {
+        return Ok(());
+    }
     let (conn, statements) = link.prepared_mut()?;
     match statements.surplus() {
         Some(surplus) => conn.close(surplus),
@@ -80,23 +87,29 @@ pub(in crate::session) fn is_stale(error: &mysql::Error) -> bool {
 }
 
 /// Prepares the statement anew. `None`: its text is not known.
-pub(in crate::session) fn prepare_again(link: &mut Link, statement: &Statement) -> mysql::Result<Option<Statement>> {
+pub(in crate::session) fn prepare_again(
+    link: &mut Link,
+    statement: &Statement,
+    before: &mut Before<'_>,
+) -> mysql::Result<Option<Statement>> {
+    before(link)?;
     let (conn, statements) = link.prepared_mut()?;
     let Some((sql, closes)) = statements.forget(statement.id()) else { return Ok(None) };
     if closes {
         conn.close(statement.clone())?;
     }
-    Ok(Some(newly_prepared(link, &sql)?.0))
+    Ok(Some(newly_prepared(link, &sql, before)?.0))
 }
 
 /// The statement to execute, and its kind.
 pub(in crate::session) fn resolve<'s, S: AsStatement>(
     link: &mut Link,
     statement: &'s S,
+    before: &mut Before<'_>,
 ) -> mysql::Result<(Cow<'s, Statement>, StatementKind)> {
-    let mut preparer = Preparer { link, kind: None };
+    let mut preparer = Preparer { link, before, kind: None };
     let resolved = statement.as_statement(&mut preparer)?;
-    let Preparer { link, kind } = preparer;
+    let Preparer { link, kind, .. } = preparer;
     if let Some(kind) = kind {
         return Ok((resolved, kind));
     }
@@ -110,9 +123,10 @@ pub(in crate::session) fn resolve<'s, S: AsStatement>(
 }
 
 /// Closes a statement of this connection's.
-pub(in crate::session) fn close(link: &mut Link, statement: &Statement) -> mysql::Result<()> {
+pub(in crate::session) fn close(link: &mut Link, statement: &Statement, before: &mut Before<'_>) -> mysql::Result<()> {
     match owner(statement) {
         Some((owner, _)) if owner == link.serial() => {
+            before(link)?;
             let (conn, statements) = link.prepared_mut()?;
             if statements.drop_handle(statement.id()) { conn.close(statement.clone()) } else { Ok(()) }
         }
@@ -131,15 +145,16 @@ fn foreign() -> Error {
 }
 
 /// Lets a text prepare itself, and tells that it did.
-struct Preparer<'l> {
+struct Preparer<'l, 'b> {
     link: &'l mut Link,
+    before: &'l mut Before<'b>,
     kind: Option<StatementKind>,
 }
 
-impl Queryable for Preparer<'_> {
+impl Queryable for Preparer<'_, '_> {
     fn prep<Q: AsRef<str>>(&mut self, query: Q) -> mysql::Result<Statement> {
         statement!("db_core.statement", { db.query.text = events::text(query.as_ref()) }, "execute");
-        let (statement, kind) = prepared(self.link, query.as_ref())?;
+        let (statement, kind) = prepared(self.link, query.as_ref(), self.before)?;
         self.kind = Some(kind);
         Ok(statement)
     }
