@@ -162,6 +162,47 @@ fn a_transaction_that_galera_aborts_before_its_commit_is_a_deadlock_and_no_unkno
     }
 }
 
+/// Each statement is prepared where none is kept.
+#[retry_on_disconnect]
+#[transactional]
+fn moved(tx: &mut Transaction<'_>, from: u32, to: u32) -> Result<()> {
+    tx.exec_drop("INSERT INTO journal (note) VALUES (?)", (from,))?;
+    let balance = "SELECT balance FROM account WHERE id = ? FOR UPDATE";
+    let [old_from, old_to]: [i32; 2] = [tx.exec_first(balance, (from,))?.unwrap_or(0), tx.exec_first(balance, (to,))?.unwrap_or(0)];
+    tx.exec_drop("UPDATE account SET balance = ? WHERE id = ?", (old_from - 1, from))?;
+    tx.exec_drop("UPDATE account SET balance = ? WHERE id = ?", (old_to + 2, to))
+}
+
+/// Galera does not always tell of an abort that comes while a statement is prepared, and the next statement begins another transaction.
+#[test]
+fn an_abort_by_galera_is_not_hidden_by_a_statement_that_is_prepared() {
+    let Some(cluster) = bank_on(Topology::Galera) else { return };
+    let (made, began) = (AtomicU32::new(0), Instant::now());
+    thread::scope(|threads| {
+        for node in 0..3 {
+            let url = url(cluster.node(node));
+            let db = Db::builder(&url)
+                .driver_options(|options| options.stmt_cache_size(0))
+                .retry(RetryPolicy::default().max_attempts(100).max_elapsed(Duration::from_secs(60)))
+                .commit_ledger(true)
+                .connect()
+                .unwrap();
+            let made = &made;
+            threads.spawn(move || {
+                while began.elapsed() < Duration::from_secs(15) {
+                    let from = fastrand::u32(..10);
+                    let to = (from + fastrand::u32(1..10)) % 10;
+                    if fastrand::bool() { moved(&db, 1 + from, 1 + to) } else { persistent(&db, 1 + from) }.unwrap();
+                    made.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let made = made.into_inner();
+    assert!(made > 500, "only {made} calls");
+    assert_eq!(deposits(&cluster), (made.into(), made.into()));
+}
+
 #[test]
 fn a_galera_node_that_is_behind_is_read_again_until_it_has_caught_up() {
     let Some(cluster) = bank_on(Topology::Galera) else { return };
