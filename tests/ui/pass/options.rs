@@ -86,7 +86,7 @@ fn by_field(tx: &mut Transaction<'_>, request: &Request) -> db_core::Result<()> 
 }
 
 #[transactional(idempotency_key = db_core::IdempotencyKey::new(&id).check_first(true), isolation = ReadCommitted)]
-fn by_expression(tx: &mut Transaction<'_>, id: u64) -> db_core::Result<Vec<u64>> {
+fn by_key_expression(tx: &mut Transaction<'_>, id: u64) -> db_core::Result<Vec<u64>> {
     tx.query("SELECT 1")
 }
 
@@ -136,7 +136,7 @@ fn calls(db: &Db) -> db_core::Result<()> {
     by_the_name_of_the_crate(db)?;
     joined(db)?;
     by_field(db, &Request { id: String::from("a") })?;
-    by_expression(db, 7)?;
+    by_key_expression(db, 7)?;
     by_value(db, &7)?;
     none(db)?;
     all_settings(db, &settings)?;
