@@ -108,12 +108,13 @@ impl Hosts {
         }
     }
 
-    /// The options of the host that was connected to last.
-    #[cfg(any(feature = "tracing", feature = "metrics"))]
+    /// The name of the host that was connected to last.
     pub fn name_in_use(&self) -> String {
         self.name(self.in_use.load(Ordering::Relaxed))
     }
 
+    /// Its options.
+    #[cfg(any(feature = "tracing", feature = "metrics"))]
     pub fn in_use(&self) -> &Opts {
         self.options(self.in_use.load(Ordering::Relaxed))
     }
