@@ -11,6 +11,7 @@ use crate::config::Settings;
 use crate::config::hosts::Hosts;
 use crate::config::pool::PoolOptions;
 use crate::listener::{Event, Listener};
+use crate::session::Session;
 use crate::session::lock::{LockGuard, SharedLock};
 use crate::session::shared::Database;
 use crate::transaction::retry_loop;
@@ -124,8 +125,7 @@ impl Db {
     /// As [`DbBuilder::connect`], and [`AlreadyInTransaction`](crate::ErrorKind::AlreadyInTransaction),
     /// [`LockTimeout`](crate::ErrorKind::LockTimeout), [`ConnectionLost`](crate::ErrorKind::ConnectionLost).
     pub fn ping(&self) -> Result<()> {
-        let database = self.database();
-        retry_loop::told(database, database.enter().and_then(|mut entered| entered.session.ping()))
+        retry_loop::with_session(self.database(), Session::ping)
     }
 
     /// Makes the commit ledger's table in the URL's database, unless it is there. To be called once, on a `Db` without
@@ -148,8 +148,7 @@ impl Db {
     ///
     /// As [`ping`](Self::ping), and [`Config`](crate::ErrorKind::Config): the URL names no database.
     pub fn install_ledger(&self) -> Result<()> {
-        let database = self.database();
-        retry_loop::told(database, database.enter().and_then(|mut entered| entered.session.install_ledger()))
+        retry_loop::with_session(self.database(), Session::install_ledger)
     }
 
     /// Makes the table of the [idempotency keys](crate::guide::idempotency) in the URL's database, unless it is there. To be called once, by a user
@@ -171,8 +170,7 @@ impl Db {
     ///
     /// As [`ping`](Self::ping), and [`Config`](crate::ErrorKind::Config): the URL names no database.
     pub fn install_idempotency(&self) -> Result<()> {
-        let database = self.database();
-        retry_loop::told(database, database.enter().and_then(|mut entered| entered.session.install_idempotency()))
+        retry_loop::with_session(self.database(), Session::install_idempotency)
     }
 
     /// Forgets the idempotency keys that are older, and returns how many there were. A call with a key that was forgotten does its work again:
@@ -188,8 +186,7 @@ impl Db {
     ///
     /// As [`install_idempotency`](Self::install_idempotency).
     pub fn sweep_idempotency(&self, older_than: Duration) -> Result<u64> {
-        let database = self.database();
-        retry_loop::told(database, database.enter().and_then(|mut entered| entered.session.sweep_idempotency(older_than)))
+        retry_loop::with_session(self.database(), |session| session.sweep_idempotency(older_than))
     }
 
     /// Closes the connection now. The next use opens another one.

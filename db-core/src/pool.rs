@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::config::Settings;
 use crate::config::pool::Limits;
+use crate::session::Session;
 use crate::session::shared::Database;
 use crate::transaction::retry_loop;
 use crate::{Db, PoolStatus, Result, Scope, Stats};
@@ -126,8 +127,7 @@ impl Pool {
     ///
     /// As [`Db::ping`], with [`PoolTimeout`](crate::ErrorKind::PoolTimeout) in place of `LockTimeout`.
     pub fn ping(&self) -> Result<()> {
-        let database = self.database();
-        retry_loop::told(database, database.enter().and_then(|mut entered| entered.session.ping()))
+        retry_loop::with_session(self.database(), Session::ping)
     }
 
     /// Closes the pool permanently, with all its clones: idle connections now, connections in use when they are given back.
@@ -144,8 +144,7 @@ impl Pool {
     ///
     /// As [`Db::install_ledger`].
     pub fn install_ledger(&self) -> Result<()> {
-        let database = self.database();
-        retry_loop::told(database, database.enter().and_then(|mut entered| entered.session.install_ledger()))
+        retry_loop::with_session(self.database(), Session::install_ledger)
     }
 
     /// Makes the table of the idempotency keys. See [`Db::install_idempotency`].
@@ -154,8 +153,7 @@ impl Pool {
     ///
     /// As [`Db::install_idempotency`].
     pub fn install_idempotency(&self) -> Result<()> {
-        let database = self.database();
-        retry_loop::told(database, database.enter().and_then(|mut entered| entered.session.install_idempotency()))
+        retry_loop::with_session(self.database(), Session::install_idempotency)
     }
 
     /// Forgets the idempotency keys that are older. See [`Db::sweep_idempotency`].
@@ -164,8 +162,7 @@ impl Pool {
     ///
     /// As [`Db::install_idempotency`].
     pub fn sweep_idempotency(&self, older_than: Duration) -> Result<u64> {
-        let database = self.database();
-        retry_loop::told(database, database.enter().and_then(|mut entered| entered.session.sweep_idempotency(older_than)))
+        retry_loop::with_session(self.database(), |session| session.sweep_idempotency(older_than))
     }
 
     fn database(&self) -> &Database {

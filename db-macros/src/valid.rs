@@ -103,7 +103,7 @@ fn is_argument(function: &Function, name: &str) -> bool {
     })
 }
 
-/// Attributes that nobody gives to `#[transactional]` as another name.
+/// Attributes that are not given to `#[transactional]` as another name.
 const KNOWN: &str = "allow warn deny forbid expect cfg cfg_attr doc must_use inline cold deprecated track_caller no_mangle target_feature \
                      export_name link_section unsafe test ignore should_panic instrument cached context serial rstest case main";
 

@@ -135,7 +135,7 @@ pub(crate) fn is_overflow(error: &Error) -> bool {
     matches!(error, Error::MySqlError(error) if error.code == 1690)
 }
 
-/// Whether the server refused to write because the transaction was begun read-only.
+/// Whether the server refused to write because the transaction, or every transaction of the server (`transaction_read_only`), is read-only.
 pub(crate) fn is_read_only_transaction(error: &Error) -> bool {
     matches!(error, Error::MySqlError(error) if error.code == 1792)
 }

@@ -244,7 +244,7 @@ impl Session {
     /// The reply to COMMIT says nothing, or never came.
     fn commit_lost(&mut self, error: mysql::Error, kind: ErrorKind, target: Option<u64>) -> Result<()> {
         let committed = self.look_up_commit(error, kind, target);
-        if self.state.needs_commit() || !self.keys.is_empty() {
+        if self.has_to_commit() {
             self.settings.listener.hears(|| Event::Resolve {
                 resolution: match &committed {
                     Ok(()) if !self.state.told => Resolved::Committed,
@@ -257,13 +257,18 @@ impl Session {
         committed
     }
 
+    /// Whether COMMIT has something to do, be it to store idempotency keys alone.
+    fn has_to_commit(&self) -> bool {
+        self.state.needs_commit() || !self.keys.is_empty()
+    }
+
     fn look_up_commit(&mut self, error: mysql::Error, kind: ErrorKind, target: Option<u64>) -> Result<()> {
         // Nothing more is sent on this connection, which the server may still believe in.
         let lost = self.link.as_ref().map(Lost::of);
         self.state.lost = true;
         self.settle();
         self.faulted.get_or_insert_with(Instant::now);
-        if !self.state.needs_commit() && self.keys.is_empty() {
+        if !self.has_to_commit() {
             // There was nothing to commit. What was read is known, unless an error is hidden in the rest of a result.
             if !self.state.sentinel.unread() {
                 return Ok(());

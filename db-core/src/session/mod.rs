@@ -494,6 +494,11 @@ pub(crate) struct Nested {
     keys: usize,
 }
 
+/// A name as SQL has it.
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
 /// Sends what has to come before the next statement.
 fn open(link: &mut Link, state: &mut State) -> mysql::Result<()> {
     if state.is_opened() || state.looks {

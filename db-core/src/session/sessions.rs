@@ -230,7 +230,7 @@ impl Sessions {
         let waited = began.elapsed();
         self.counters.waited_for_connection(waited);
         event!(debug, "db_core.pool_wait", { db_core.duration = waited.as_secs_f64() }, "waited for a connection of the pool");
-        // Whoever was given something is no longer in the queue, and need not look there.
+        // A caller that was given something has left the queue: it need not be searched.
         match granted.map_or_else(|| self.give_up(home, waiter, waited), Ok)? {
             Grant::Session(pooled) => Ok(pooled),
             Grant::PoolClosed => Err(pool_closed()),

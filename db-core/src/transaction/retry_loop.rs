@@ -7,7 +7,7 @@ use crate::retry::deadline;
 use crate::retry::pace::{Pace, pause};
 use crate::retry::policy::{Failed, Failure, RetryPolicy};
 use crate::session::shared::Database;
-use crate::session::{Ended, Ending};
+use crate::session::{Ended, Ending, Session};
 use crate::telemetry::event::event;
 use crate::telemetry::outcome::{Cause, End};
 use crate::telemetry::span::Watch;
@@ -78,6 +78,11 @@ pub(crate) fn told<R>(database: &Database, result: Result<R>) -> Result<R> {
         saw_unreachable(database, &error);
         error
     })
+}
+
+/// Uses the database's session outside of a transaction.
+pub(crate) fn with_session<R>(database: &Database, used: impl FnOnce(&mut Session) -> Result<R>) -> Result<R> {
+    told(database, database.enter().and_then(|mut entered| used(&mut entered.session)))
 }
 
 /// A transaction has ended. Returns the hooks that are to run now.

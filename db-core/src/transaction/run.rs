@@ -85,7 +85,7 @@ pub(super) fn outermost<T, E: From<Error>>(
     // Hooks run outside of the lock, and so does whoever listens.
     drop(entered);
     let hooks = waiting.take(ended.runs());
-    // A panic of whoever listens comes too late to change what has become of the transaction.
+    // A listener's panic comes too late to change the transaction's outcome.
     let mut hooks = Kept(retry_loop::saw_end(database, &ended, hooks, done.outcome.is_err()));
     let heard = watch.heard();
     watch.faulted(ended.faulted);

@@ -24,8 +24,8 @@ use crate::session::connection::inquiry::INQUIRY;
 use crate::session::connection::response::{Reply, caught, garbled};
 use crate::session::connection::socket::Seen;
 use crate::session::connection::statement_cache::StatementCache;
-use crate::session::watch;
 use crate::session::watch::watched::{Waiting, Watched};
+use crate::session::{quoted, watch};
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
 
@@ -347,7 +347,7 @@ impl Link {
         // The server's own reset leaves the default database as it is, and no statement goes back to none.
         let Some(database) = settings.options.get_db_name().filter(|name| !name.is_empty()) else { return Ok(false) };
         self.verify()?;
-        let home = format!("USE `{}`", database.replace('`', "``"));
+        let home = format!("USE {}", quoted(database));
         let reset = self.watched_conn().and_then(|(conn, watched)| {
             let _waiting = Waiting::on(watched);
             caught(|| conn.reset())
@@ -512,18 +512,7 @@ impl Link {
 
     /// Asks a question of our own, and reads the whole answer.
     pub(super) fn ask<T: FromRow>(&mut self, sql: &str) -> mysql::Result<Vec<T>> {
-        let asked = (|| {
-            let mut reply = self.request(sql)?;
-            let mut answer = Vec::new();
-            while let Some(row) = reply.next_row()? {
-                if answer.len() == MOST_ROWS {
-                    return Err(reply.refuse(MORE_ROWS));
-                }
-                answer.push(mysql::from_row_opt(row).map_err(|_| reply.refuse(OTHER_COLUMNS))?);
-            }
-            if reply.next_result()? { Err(reply.refuse(MORE_RESULTS)) } else { Ok(answer) }
-        })();
-        asked.inspect_err(|error| self.unless_refused(error))
+        self.packet_with_rows(&[sql]).map_err(|failed| failed.error)
     }
 
     /// A refusal is a reply. After any other failure it is not known to which request the next reply belongs.

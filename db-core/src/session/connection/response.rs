@@ -59,7 +59,7 @@ impl<'c, 't, 'tc, T: Protocol, W: Deref<Target = Watched>> Reply<'c, 't, 'tc, T,
         row
     }
 
-    /// Nobody waits for more of it, for the time being.
+    /// No thread waits for more of it at present.
     pub fn rests(&mut self) {
         self.waits(false);
     }

@@ -1,5 +1,7 @@
 //! The recorder of commits: one row of the ledger, its position, and the connection that takes no row.
 
+#[cfg(test)]
+mod explore;
 pub(super) mod keyed;
 #[cfg(test)]
 mod model;
@@ -13,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(in crate::session) use self::resolve::{Evidence, Lost, Resolution};
 use self::row::{Row, Table};
 use crate::config::Settings;
+use crate::error::classify;
 use crate::session::connection::{COMMIT, Link, PacketError, ROLLBACK};
 use crate::telemetry::event::event;
 use crate::{Error, ErrorKind, Result};
@@ -33,9 +36,6 @@ pub(super) enum Step {
 /// abort as the reply to the last statement of a request, and a compare-and-swap behind a failed RELEASE would begin a new transaction
 /// for COMMIT to commit. The model explores this order.
 pub(super) const REQUEST: [Step; 4] = [Step::NoAutocommit, Step::Swap, Step::Release, Step::Commit];
-
-/// The transaction, or every transaction of the server (`transaction_read_only`), is READ ONLY.
-const READ_ONLY_TRANSACTION: u16 = 1792;
 
 /// Records a client's COMMITs, if the settings say so.
 pub(super) struct Recorder {
@@ -64,19 +64,20 @@ impl Recorder {
             return Ok(());
         }
         let row = Row::new(new_number(), link.identity());
-        match link.packet(&[&row.insert(table), COMMIT]).map_err(refused) {
-            Ok(_) => {
-                self.row = Some(row);
-                sweep::sweep(table, link);
-                Ok(())
-            }
+        let Err(failed) = link.packet(&[&row.insert(table), COMMIT]) else {
+            self.row = Some(row);
+            sweep::sweep(table, link);
+            return Ok(());
+        };
+        let takes_none = classify::is_read_only_transaction(&failed.error);
+        match refused(failed) {
             // Nothing can be committed here, and nothing has to be recorded.
-            Err(error) if error.kind() == ErrorKind::ReadOnlyServer || error.code() == Some(READ_ONLY_TRANSACTION) => {
+            error if takes_none || error.kind() == ErrorKind::ReadOnlyServer => {
                 self.row = None;
                 self.unrecorded = Some(link.serial());
                 link.packet(&[ROLLBACK]).map(drop).map_err(refused)
             }
-            Err(error) => Err(match error.kind() {
+            error => Err(match error.kind() {
                 ErrorKind::UnknownTable => {
                     error.hint("the commit ledger's table is missing; create it with Db::install_ledger, on a Db without commit_ledger")
                 }

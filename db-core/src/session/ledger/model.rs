@@ -5,12 +5,13 @@
 //! cluster aborts a transaction between two statements of its COMMIT request, and a second node applies late. Every state that can be
 //! reached is checked.
 //!
-//! The client's decisions are those of [`Position`], and the order of its statements is [`REQUEST`], the code that runs. The model has the servers (the row as each node sees it, its lock,
-//! the sessions) and the order in which the client asks. A [`Mutation`] breaks one rule, to show that the model finds what the rule is for.
+//! The client's decisions are those of [`Position`], and the order of its statements is [`REQUEST`], the code that runs. The model has the
+//! servers (the row as each node sees it, its lock, the sessions) and the order in which the client asks. A [`Mutation`] breaks one rule, to
+//! show that the model finds what the rule is for.
 
-use std::collections::{HashSet, VecDeque};
 use std::sync::LazyLock;
 
+use crate::session::ledger::explore::explore;
 use crate::session::ledger::row::{Judgement, Position};
 use crate::session::ledger::{REQUEST, Step};
 
@@ -188,24 +189,11 @@ impl Model {
 
     /// How many states there are, or how the first broken promise comes about.
     fn explore(&self) -> Result<usize, String> {
-        let start = State::start(self.faults);
-        let mut seen = HashSet::from([start.clone()]);
-        let mut queue = VecDeque::from([(start, 0)]);
-        while let Some((state, steps)) = queue.pop_front() {
-            if let Some(violation) = state.violation() {
-                return Err(format!("{:?}: after {steps} steps and {} states: {violation}", self.mutation, seen.len()));
-            }
-            let mut next = Vec::new();
-            state.server(self, &mut next);
-            state.client(self, &mut next);
-            for state in next {
-                if !seen.contains(&state) {
-                    seen.insert(state.clone());
-                    queue.push_back((state, steps + 1));
-                }
-            }
-        }
-        Ok(seen.len())
+        explore(State::start(self.faults), State::violation, |state, next| {
+            state.server(self, next);
+            state.client(self, next);
+        })
+        .map_err(|found| format!("{:?}: {found}", self.mutation))
     }
 }
 

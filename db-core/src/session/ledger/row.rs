@@ -7,6 +7,8 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
+use crate::session::quoted;
+
 /// A row that has not changed for longer is swept by any client that takes a row.
 const SWEPT_AFTER_DAYS: u32 = 7;
 
@@ -66,7 +68,7 @@ pub(super) enum Judgement {
 impl Table {
     /// In the given database, wherever the session may have gone with USE.
     pub(super) fn within(database: &str) -> Self {
-        Self(format!("`{}`.db_core_ledger", database.replace('`', "``")))
+        Self(format!("{}.db_core_ledger", quoted(database)))
     }
 
     pub(super) fn create(&self) -> String {

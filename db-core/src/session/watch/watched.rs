@@ -27,7 +27,7 @@ pub(in crate::session) enum Known {
     Lost,
     /// Another server replied, or one whose numbers of sessions are not its own, or it refused.
     Nothing,
-    /// Nobody replied.
+    /// There was no reply.
     Unreachable,
 }
 

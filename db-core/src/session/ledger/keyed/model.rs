@@ -7,9 +7,8 @@
 //! The clients' decisions are those of [`judge`], the code that runs. The model has the server (the row, its lock, the sessions) and the order in
 //! which a client asks. A [`Mutation`] breaks one rule, to show that the model finds what the rule is for.
 
-use std::collections::{HashSet, VecDeque};
-
 use super::row::{Judgement, Seen, judge};
+use crate::session::ledger::explore::explore;
 
 const CLIENTS: usize = 2;
 
@@ -22,7 +21,7 @@ enum Mutation {
     NoFence,
     /// A loss is taken for a failure.
     NoResolve,
-    /// A row is taken for this attempt's own, whoever's it is.
+    /// Any row is taken for this attempt's own.
     AnyRowIsOurs,
     /// A fence is taken for a stored value.
     AFenceIsAValue,
@@ -159,26 +158,13 @@ impl Model {
 
     /// How many states there are, or how the first broken promise comes about.
     fn explore(&self) -> Result<usize, String> {
-        let start = State::start(self.faults);
-        let mut seen = HashSet::from([start.clone()]);
-        let mut queue = VecDeque::from([(start, 0)]);
-        while let Some((state, steps)) = queue.pop_front() {
-            if let Some(violation) = state.violation() {
-                return Err(format!("{:?}: after {steps} steps and {} states: {violation}", self.mutation, seen.len()));
-            }
-            let mut next = Vec::new();
-            state.server(self, &mut next);
+        explore(State::start(self.faults), State::violation, |state, next| {
+            state.server(self, next);
             for client in 0..CLIENTS {
-                state.client(self, client, &mut next);
+                state.client(self, client, next);
             }
-            for state in next {
-                if !seen.contains(&state) {
-                    seen.insert(state.clone());
-                    queue.push_back((state, steps + 1));
-                }
-            }
-        }
-        Ok(seen.len())
+        })
+        .map_err(|found| format!("{:?}: {found}", self.mutation))
     }
 }
 

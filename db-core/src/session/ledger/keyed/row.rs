@@ -7,6 +7,7 @@
 use std::fmt::Write;
 
 use crate::session::ledger::keyed::Entry;
+use crate::session::quoted;
 
 /// The largest number there is, and one more.
 const OVERFLOW: &str = "attempt + 18446744073709551615 + 1";
@@ -62,7 +63,7 @@ pub(super) fn seen(row: &Row) -> Seen {
 
 impl Table {
     pub fn within(database: &str) -> Self {
-        Self(format!("`{}`.db_core_idempotency", database.replace('`', "``")))
+        Self(format!("{}.db_core_idempotency", quoted(database)))
     }
 
     pub fn create(&self) -> String {
