@@ -11,7 +11,7 @@ use db_core::mysql::{FromRowError, Row};
 use db_core::prelude::*;
 use db_core::{Error, Result};
 use db_testkit::{Action, Fault, Flavor, Point, Server};
-use tests::{Bank, bank, bank_on, connection_of, deposit, quick, within};
+use tests::{Bank, bank, bank_on, cut, deposit, quick, within};
 
 /// Whether the connection has had a transaction before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,11 +216,7 @@ fn a_result_that_is_dropped_while_its_rest_is_late_is_not_taken_for_another_stat
     let wide = format!("SELECT id, REPEAT('x', {}) FROM account", 1 << 16);
     for _ in 0..3 {
         let before = bank.balance(1);
-        let late = proxy.inject(
-            Fault::new(Point::MidReply(70_000), Action::Delay(Duration::from_millis(500)))
-                .matching("REPEAT")
-                .on_connection(connection_of(&proxy, &db)),
-        );
+        let late = cut(&proxy, &db, "REPEAT", Point::MidReply(70_000), Action::Delay(Duration::from_millis(500)));
         let result = db.transaction(|tx| {
             deposit(tx, 1, 1)?;
             drop(Queryable::query_iter(tx, wide.as_str())?);
@@ -616,7 +612,7 @@ fn a_lost_reply_to_the_commit_of_a_transaction_that_has_only_read_is_no_unknown_
     let proxy = bank.server.proxy().unwrap();
     let db = Db::connect(&proxy.url(&bank.server.url()).unwrap()).unwrap();
     for point in [Point::BeforeRequest, Point::AfterRequest] {
-        let cut = proxy.inject(Fault::new(point, Action::Rst).matching("COMMIT AND").on_connection(connection_of(&proxy, &db)));
+        let cut = cut(&proxy, &db, "COMMIT AND", point, Action::Rst);
         let count: Option<u32> = db.transaction(|tx| tx.query_first("SELECT COUNT(*) FROM account")).unwrap();
         assert!(cut.fired() > 0);
         assert_eq!(count, Some(10));

@@ -10,7 +10,7 @@ use db_core::mysql::Conn;
 use db_core::prelude::*;
 use db_core::{Error, Result};
 use db_testkit::{Action, Command, Fault, FaultProxy, Point};
-use tests::{Bank, bank, connection_of, eventually};
+use tests::{Bank, bank, cut_commit, eventually};
 
 /// A black hole is noticed after this long.
 const READ_TIMEOUT: Duration = Duration::from_millis(300);
@@ -342,8 +342,7 @@ fn a_request_that_arrives_after_its_connection_was_given_up_does_nothing_that_th
 fn endless_commit(bank: &Bank, ledger: bool, limit: Duration) -> (Result<u32>, Duration, u32) {
     let (proxy, db) = bank.proxied(|builder| builder.commit_ledger(ledger).commit_timeout(limit));
     let call = Call::new(3, format!("endless, ledger {ledger}"));
-    let endless =
-        proxy.inject(Fault::new(Point::AfterRequest, Action::BlackHole).matching("COMMIT").on_connection(connection_of(&proxy, &db)));
+    let endless = cut_commit(&proxy, &db, Point::AfterRequest, Action::BlackHole);
     let began = Instant::now();
     let result = persistent(&db, &call);
     endless.assert_fired();

@@ -10,10 +10,10 @@ use std::time::Duration;
 use db_core::mysql::prelude::Queryable as _;
 use db_core::prelude::*;
 use db_core::{Error, Result};
-use db_testkit::{Action, Cluster, Fault, FaultProxy, Flavor, Injection, Point, Topology};
+use db_testkit::{Action, Cluster, Fault, Flavor, Injection, Point, Topology};
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
-use tests::{Bank, bank, connection_of, deposit, in_a_forked_child, quick};
+use tests::{Bank, bank, cut_commit, cut_next, deposit, in_a_forked_child, quick};
 
 const TABLE: &str = "db_core_idempotency";
 
@@ -46,10 +46,6 @@ fn keyed_bank() -> Bank {
 
 fn rows(bank: &Bank) -> u64 {
     bank.admin_count(TABLE)
-}
-
-fn cut_commit(proxy: &FaultProxy, db: &Db, point: Point, action: Action) -> Injection {
-    proxy.inject(Fault::new(point, action).matching("COMMIT").on_connection(connection_of(proxy, db)))
 }
 
 #[test]
@@ -327,11 +323,7 @@ fn a_resolution_that_is_itself_cut_finds_out_what_became_of_the_commit() {
                     calls += 1;
                     let about = format!("{late:?} at {commit:?} of COMMIT, {action:?} at {point:?} of {step:?}, {times} times");
                     let lost = cut_commit(&proxy, &db, commit, late);
-                    let connection = proxy.counts().connections;
-                    let cuts: Vec<Injection> = (1..=times)
-                        .map(|later| usize::try_from(connection).unwrap() + later)
-                        .map(|later| proxy.inject(Fault::new(point, action).matching(step).on_connection(later)))
-                        .collect();
+                    let cuts = cut_next(&proxy, times, step, point, action);
                     let receipt = pay(&db, &about).unwrap_or_else(|error| panic!("{about}: {error}"));
                     lost.assert_fired();
                     for cut in &cuts {

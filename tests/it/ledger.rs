@@ -16,7 +16,7 @@ use db_core::mysql::{Conn, Opts, OptsBuilder, from_row};
 use db_core::prelude::*;
 use db_core::{Error, Result};
 use db_testkit::{Action, Cluster, Fault, FaultProxy, Flavor, Injection, Point, Topology};
-use tests::{Bank, bank, can_form, connection_of, deposit, eventually, in_a_forked_child, quick, within};
+use tests::{Bank, bank, can_form, cut_commit, cut_next, deposit, eventually, in_a_forked_child, quick, within};
 
 /// A bank with the ledger's table.
 fn ledger_bank() -> Bank {
@@ -35,10 +35,7 @@ fn through_proxy(bank: &Bank) -> (FaultProxy, Db) {
 
 /// Resolves for so many milliseconds at most.
 fn through_proxy_for(bank: &Bank, milliseconds: u64) -> (FaultProxy, Db) {
-    let proxy = bank.server.proxy().unwrap();
-    let builder = Db::builder(&proxy.url(&bank.server.url()).unwrap()).retry(quick()).commit_ledger(true);
-    let db = builder.resolve_timeout(Duration::from_millis(milliseconds)).connect().unwrap();
-    (proxy, db)
+    bank.proxied(|builder| builder.commit_ledger(true).resolve_timeout(Duration::from_millis(milliseconds)))
 }
 
 /// The clients' rows: how far each has come, by its id.
@@ -57,11 +54,6 @@ fn once(tx: &mut Transaction<'_>) -> Result<()> {
 fn persistent(tx: &mut Transaction<'_>, attempt: Attempt) -> Result<u32> {
     deposit(tx, 1, 1)?;
     Ok(attempt.number())
-}
-
-/// What the next COMMIT of `db` meets. Connections that are opened later come through.
-fn cut_commit(proxy: &FaultProxy, db: &Db, point: Point, action: Action) -> Injection {
-    proxy.inject(Fault::new(point, action).matching("COMMIT").on_connection(connection_of(proxy, db)))
 }
 
 /// The commit ledger does its work for `db`.
@@ -429,11 +421,7 @@ fn cut_resolutions(commit: Point, late: Action, runs: RangeInclusive<u32>) {
                 let about = format!("{late:?} at {commit:?} of COMMIT, {action:?} at {point:?} of {step:?}, {times} times");
                 let before = bank.balance(1);
                 let lost = cut_commit(&proxy, &db, commit, late);
-                let connection = proxy.counts().connections;
-                let cuts: Vec<Injection> = (1..=times)
-                    .map(|later| usize::try_from(connection).unwrap() + later)
-                    .map(|later| proxy.inject(Fault::new(point, action).matching(step).on_connection(later)))
-                    .collect();
+                let cuts = cut_next(&proxy, times, step, point, action);
                 let run = persistent(&db).unwrap_or_else(|error| panic!("{about}: {error}"));
                 lost.assert_fired();
                 let fenced = commit == Point::BeforeRequest && late == Action::Rst;

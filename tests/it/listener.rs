@@ -6,7 +6,7 @@ use std::time::Duration;
 use db_core::prelude::*;
 use db_core::{Error, Event, Resolved, Result};
 use db_testkit::{Action, Fault, Point, Server};
-use tests::{bank, connection_of, deposit, quick};
+use tests::{bank, cut_commit, deposit, quick};
 
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Vec<String>>>);
@@ -67,7 +67,7 @@ fn retries_reconnects_and_lost_commits_are_told() {
         ] {
             db.ping().unwrap();
             told.take();
-            proxy.inject(Fault::new(point, Action::Rst).matching("COMMIT").on_connection(connection_of(&proxy, &db)));
+            cut_commit(&proxy, &db, point, Action::Rst);
             let call = persistent(&db);
             assert_eq!(call.is_ok(), ledger);
             assert_eq!(told.take(), if ledger { expected } else { vec!["resolve: Unknown"] });

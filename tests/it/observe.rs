@@ -10,10 +10,10 @@ use std::{env, fs, process, thread};
 use db_core::mysql::Value;
 use db_core::prelude::*;
 use db_core::{Error, Result, Stats};
-use db_testkit::{Action, Fault, FaultProxy, Flavor, Injection, Point};
+use db_testkit::{Action, Fault, FaultProxy, Flavor, Point};
 use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
-use tests::{Bank, bank, connection_of, deposit, eventually, quick};
+use tests::{Bank, bank, cut, deposit, eventually, quick};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::with_default;
@@ -138,11 +138,6 @@ fn listen<R>(work: impl FnOnce() -> R) -> (Heard, R) {
 fn recording(bank: &Bank) -> (FaultProxy, Db) {
     bank.db.install_ledger().unwrap();
     bank.proxied(|builder| builder.commit_ledger(true))
-}
-
-/// What the next request with this text meets on `db`'s connection.
-fn cut(proxy: &FaultProxy, db: &Db, text: &str, point: Point, action: Action) -> Injection {
-    proxy.inject(Fault::new(point, action).matching(text).on_connection(connection_of(proxy, db)))
 }
 
 #[transactional(isolation = ReadCommitted)]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use db_core::mysql::{self, Conn, prelude::Queryable as _};
 use db_core::prelude::*;
 use db_core::{DbBuilder, Error};
-use db_testkit::{FaultProxy, Flavor, Server, Topology};
+use db_testkit::{Action, Fault, FaultProxy, Flavor, Injection, Point, Server, Topology};
 
 /// As the library sends it.
 pub const COMMIT: &str = "COMMIT AND NO CHAIN NO RELEASE";
@@ -120,6 +120,21 @@ pub fn connection_of(proxy: &FaultProxy, db: &Db) -> usize {
     db.ping().unwrap();
     let asked = |text: &String| text.contains("db_core_check") && !text.contains("SET NAMES");
     proxy.requests().into_iter().rfind(|request| request.text.as_ref().is_some_and(asked)).unwrap().connection
+}
+
+/// What the next request with this text meets on `db`'s connection. Connections that are opened later come through.
+pub fn cut(proxy: &FaultProxy, db: &Db, text: &str, point: Point, action: Action) -> Injection {
+    proxy.inject(Fault::new(point, action).matching(text).on_connection(connection_of(proxy, db)))
+}
+
+pub fn cut_commit(proxy: &FaultProxy, db: &Db, point: Point, action: Action) -> Injection {
+    cut(proxy, db, "COMMIT", point, action)
+}
+
+/// What a request with this text meets on each of the next so many connections.
+pub fn cut_next(proxy: &FaultProxy, connections: usize, text: &str, point: Point, action: Action) -> Vec<Injection> {
+    let opened = usize::try_from(proxy.counts().connections).unwrap();
+    (1..=connections).map(|later| proxy.inject(Fault::new(point, action).matching(text).on_connection(opened + later))).collect()
 }
 
 /// Changes an account, and leaves a note: what went missing, or came twice, shows in both.
