@@ -13,6 +13,7 @@ use sqlx::{Acquire as _, Executor as _};
 use tokio::runtime::Runtime;
 
 use super::Bench;
+use super::shared::update;
 use super::throughput::file_name;
 use crate::error::{Error, Outcome, Result};
 use crate::peers::driver;
@@ -20,7 +21,7 @@ use crate::report::plot::{Kind, Plot};
 use crate::report::{Section, Table, ratio};
 use crate::site::Site;
 use crate::stats::Spread;
-use crate::work::{UPDATE, first_row};
+use crate::work::{UPDATE, Work, first_row};
 
 const CONNECTIONS: u16 = 16;
 const OURS: &str = "db_core::Pool";
@@ -54,14 +55,6 @@ fn until(start: &Barrier, stop: &AtomicBool, mut update: impl FnMut() -> Outcome
 
 struct Ours(Pool);
 
-#[retry_on_disconnect]
-#[transactional]
-fn update(tx: &mut Transaction<'_>, row: u32, called: Instant) -> db_core::Result<Duration> {
-    let waited = called.elapsed();
-    tx.exec_drop(UPDATE, (1, row))?;
-    Ok(waited)
-}
-
 impl Contender for Ours {
     fn work(&self, row: u32, start: &Barrier, stop: &Arc<AtomicBool>) -> Outcome<Waits> {
         until(start, stop, || Ok(update(&self.0, row, Instant::now())?))
@@ -76,9 +69,7 @@ impl Contender for Driver {
             let called = Instant::now();
             let mut conn = self.0.get_conn()?;
             let waited = called.elapsed();
-            let mut tx = conn.start_transaction(TxOpts::default())?;
-            tx.exec_drop(UPDATE, (1, row))?;
-            tx.commit()?;
+            driver::transaction(conn.start_transaction(TxOpts::default())?, Work::Update, row, &|| {})?;
             Ok(waited)
         })
     }
@@ -92,9 +83,7 @@ impl Contender for R2d2 {
             let called = Instant::now();
             let mut conn = self.0.get()?;
             let waited = called.elapsed();
-            let mut tx = conn.start_transaction(TxOpts::default())?;
-            tx.exec_drop(UPDATE, (1, row))?;
-            tx.commit()?;
+            driver::transaction(conn.start_transaction(TxOpts::default())?, Work::Update, row, &|| {})?;
             Ok(waited)
         })
     }
@@ -275,18 +264,10 @@ fn report(
     section.plots.push(Plot {
         file: format!("pool-{}-{}.svg", place.replace([' ', '.'], ""), file_name(site)),
         title: format!("Transactions per second, pools of {CONNECTIONS} connections {place}, {}", site.name()),
-        kind: Kind::Lines {
-            x: "threads".into(),
-            y: "transactions per second".into(),
-            series: names
-                .iter()
-                .enumerate()
-                .map(|(number, name)| {
-                    let points = found.iter().map(|(threads, rows)| (*threads as f64, median(&rows[number], |round| round.per_second)));
-                    ((*name).to_owned(), points.collect())
-                })
-                .collect(),
-        },
+        kind: Kind::over_threads(names.iter().enumerate().map(|(number, name)| {
+            let points = found.iter().map(|(threads, rows)| (*threads as f64, median(&rows[number], |round| round.per_second)));
+            ((*name).to_owned(), points.collect())
+        })),
     });
     if let Some((_, rows)) = found.iter().find(|(threads, _)| *threads == GOAL_THREADS) {
         for (name, least) in goals {

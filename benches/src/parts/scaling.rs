@@ -73,17 +73,9 @@ pub(super) fn run(bench: &Bench, site: &Site) -> Result<Section> {
     section.plots.push(Plot {
         file: format!("scaling-{}.svg", file_name(site)),
         title: format!("Transactions per second, a connection per thread, {}", site.name()),
-        kind: Kind::Lines {
-            x: "threads".into(),
-            y: "transactions per second".into(),
-            series: names
-                .iter()
-                .enumerate()
-                .map(|(number, name)| {
-                    ((*name).to_owned(), seconds.iter().map(|(threads, rows)| (*threads as f64, rate(*threads, &rows[number]))).collect())
-                })
-                .collect(),
-        },
+        kind: Kind::over_threads(names.iter().enumerate().map(|(number, name)| {
+            ((*name).to_owned(), seconds.iter().map(|(threads, rows)| (*threads as f64, rate(*threads, &rows[number]))).collect())
+        })),
     });
     if let Some((threads, rows)) = seconds.last() {
         for base in [BASE, BY_HAND] {

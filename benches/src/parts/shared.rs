@@ -14,7 +14,7 @@ use crate::peers::{OURS, OURS_LEDGER, driver};
 use crate::report::{Section, Table, ratio};
 use crate::site::Site;
 use crate::stats::Spread;
-use crate::work::{UPDATE, first_row};
+use crate::work::{UPDATE, Work, first_row};
 
 const THREADS: usize = 8;
 const MUTEX: &str = "Mutex<Conn>";
@@ -33,9 +33,10 @@ impl Shared for Db {
     }
 }
 
+/// One UPDATE. How long did the call wait for its connection?
 #[retry_on_disconnect]
 #[transactional]
-fn update(tx: &mut Transaction<'_>, row: u32, called: Instant) -> db_core::Result<Duration> {
+pub(super) fn update(tx: &mut Transaction<'_>, row: u32, called: Instant) -> db_core::Result<Duration> {
     let waited = called.elapsed();
     tx.exec_drop(UPDATE, (1, row))?;
     Ok(waited)
@@ -46,9 +47,7 @@ impl Shared for ByHand {
         let called = Instant::now();
         let mut conn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = called.elapsed();
-        let mut tx = conn.start_transaction(TxOpts::default())?;
-        tx.exec_drop(UPDATE, (1, row))?;
-        tx.commit()?;
+        driver::transaction(conn.start_transaction(TxOpts::default())?, Work::Update, row, &|| {})?;
         Ok(waited)
     }
 }

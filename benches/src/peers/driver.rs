@@ -88,7 +88,7 @@ impl Session for Pooled {
 }
 
 /// The work in an open transaction of the driver's, and COMMIT.
-pub(super) fn transaction(mut tx: mysql::Transaction<'_>, work: Work, row: u32, midway: Midway<'_>) -> Outcome<()> {
+pub(crate) fn transaction(mut tx: mysql::Transaction<'_>, work: Work, row: u32, midway: Midway<'_>) -> Outcome<()> {
     statements(&mut tx, work, row, midway)?;
     Ok(tx.commit()?)
 }

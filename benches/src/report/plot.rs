@@ -22,6 +22,13 @@ pub(crate) enum Kind {
     Lines { x: String, y: String, series: Vec<(String, Vec<(f64, f64)>)> },
 }
 
+impl Kind {
+    /// Throughput against the number of threads.
+    pub(crate) fn over_threads(series: impl Iterator<Item = (String, Vec<(f64, f64)>)>) -> Self {
+        Self::Lines { x: "threads".into(), y: "transactions per second".into(), series: series.collect() }
+    }
+}
+
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
 
