@@ -86,6 +86,7 @@
 //! | `tracing` | yes | [Spans and events](guide::observability) |
 //! | `metrics` | no | [Counters and histograms](guide::observability#metrics) |
 //! | `serde` | no | [Configuration files](guide::connections#configuration-files) |
+//! | `idempotency` | no | Values other than `()` under [idempotency keys](guide::idempotency) |
 //!
 //! # Documentation
 //!
