@@ -508,6 +508,10 @@ fn a_galera_node_that_is_not_up_to_date_is_passed_over() {
     // Without the option one host is taken as it is.
     assert_eq!(port(&Db::connect(&url(cluster.node(0))).unwrap()).unwrap(), ports[0]);
     first.query_drop("SET GLOBAL wsrep_desync = OFF").unwrap();
+    eventually("the node is up to date again", || {
+        let state: Option<(String, String)> = first.query_first("SHOW STATUS LIKE 'wsrep_local_state_comment'").unwrap();
+        state.is_some_and(|(_, state)| state == "Synced")
+    });
     assert_eq!(port(&Db::connect(&cluster.hosts_url()).unwrap()).unwrap(), ports[0]);
 }
 
