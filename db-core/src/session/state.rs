@@ -420,7 +420,7 @@ impl State {
                            what came before that statement may be committed, and cannot be rolled back";
             Error::new(ErrorKind::ImplicitCommit, message)
         } else {
-            let message = "the server reported it in a result that was dropped before its last row";
+            let message = "the server reported it in a result that was dropped before its last row, or, on Galera, not at all";
             Error::new(ErrorKind::Deadlock, message).transient(true)
         }
     }
@@ -428,4 +428,65 @@ impl State {
 
 pub(super) fn savepoint(level: u32) -> String {
     format!("db_core_{level}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::kind::of;
+
+    /// A transaction that has sent these statements; `raw`: whether the driver's result went to the body.
+    fn after(sent: &[(&str, bool)]) -> State {
+        let mut state = State::new();
+        state.begin(TxOptions::new());
+        for (sql, raw) in sent {
+            state.count_statement();
+            if state.admit(of(sql), *raw, false).expect("it may be sent").is_some() {
+                state.sentinel_set();
+            }
+            state.sending(of(sql), *raw);
+        }
+        state
+    }
+
+    const WRITES: (&str, bool) = ("UPDATE t SET a = 1", false);
+    const HANDED_OUT: (&str, bool) = ("SELECT a FROM t", true);
+
+    #[test]
+    fn the_sentinel_is_set_in_front_of_the_statement_that_needs_it() {
+        for (sent, (sql, raw), early, expected) in [
+            (&[][..], WRITES, false, false),
+            (&[WRITES], WRITES, false, false),
+            (&[], HANDED_OUT, false, true),
+            (&[], ("CALL p()", false), false, true),
+            (&[], ("SAVEPOINT s", false), false, true),
+            // A single statement that commits itself is the whole transaction.
+            (&[], ("TRUNCATE t", false), false, false),
+            (&[WRITES], ("TRUNCATE t", false), false, true),
+            // It stands already.
+            (&[HANDED_OUT], ("CALL p()", false), false, false),
+            // On a group with several primaries.
+            (&[], WRITES, true, true),
+        ] {
+            let mut state = after(sent);
+            state.count_statement();
+            let set = state.admit(of(sql), raw, early).expect("it may be sent");
+            assert_eq!(set.is_some(), expected, "{sent:?}, then {sql}");
+        }
+    }
+
+    #[test]
+    fn on_galera_the_sentinel_stands_before_a_request_without_a_result_that_comes_later_than_first() {
+        for (sent, is_galera, expected) in [
+            (&[][..], true, false),
+            (&[WRITES], true, true),
+            (&[WRITES, WRITES], true, true),
+            (&[WRITES], false, false),
+            (&[WRITES, HANDED_OUT], true, false),
+        ] {
+            let mut state = after(sent);
+            state.count_statement();
+            assert_eq!(state.before_unanswered(is_galera).is_some(), expected, "{sent:?}, Galera {is_galera}");
+        }
+    }
 }
