@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use db_core::mysql::prelude::Queryable as _;
-use db_testkit::{Cluster, Flavor};
-use tests::{example, program};
+use db_testkit::{Cluster, Topology};
+use tests::{can_form, example, program};
 
 /// The output of an example that succeeds.
 fn run(name: &str) -> String {
@@ -54,8 +54,7 @@ fn the_demo_spares_other_sessions_of_a_users_server_and_drops_its_tables() {
 
 #[test]
 fn the_demo_goes_on_when_the_first_of_its_hosts_is_killed() {
-    if Flavor::from_env().unwrap() != Flavor::MariaDb || std::env::var_os("DB_TESTKIT_MARIADB_ROOT").is_some() {
-        // Galera runs on the MariaDB of this machine only.
+    if !can_form(Topology::Galera) {
         return;
     }
     let cluster = Cluster::galera().unwrap();

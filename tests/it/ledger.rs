@@ -16,7 +16,7 @@ use db_core::mysql::{Conn, Opts, OptsBuilder, from_row};
 use db_core::prelude::*;
 use db_core::{Error, Result};
 use db_testkit::{Action, Cluster, Fault, FaultProxy, Flavor, Injection, Point, Topology};
-use tests::{Bank, bank, can_form, cut_commit, cut_next, deposit, eventually, in_a_forked_child, quick, within};
+use tests::{Bank, bank, cut_commit, cut_next, deposit, eventually, in_a_forked_child, quick, several_writers, within};
 
 /// A bank with the ledger's table.
 fn ledger_bank() -> Bank {
@@ -1044,11 +1044,7 @@ fn a_session_of_another_server_is_not_killed_even_with_the_same_number_and_the_s
 /// A commit that another node has acknowledged is not applied here yet: the resolver's read waits for it.
 #[test]
 fn a_node_that_applies_late_is_waited_for_by_the_read_that_resolves() {
-    let galera = Flavor::from_env().unwrap() == Flavor::MariaDb;
-    let topology = if galera { Topology::Galera } else { Topology::GroupMultiPrimary };
-    if !can_form(topology) {
-        return;
-    }
+    let Some(topology) = several_writers() else { return };
     let cluster = Cluster::builder(topology).nodes(2).start().unwrap();
     let mut admin = cluster.node(0).connect().unwrap();
     admin.query_drop("CREATE TABLE test.account (id INT PRIMARY KEY, balance INT NOT NULL)").unwrap();
@@ -1079,7 +1075,7 @@ fn a_node_that_applies_late_is_waited_for_by_the_read_that_resolves() {
         assert_eq!(balance, Some(102));
     }
     let texts: Vec<String> = proxy.requests().into_iter().filter_map(|request| request.text).collect();
-    let waits = if galera { "wsrep_sync_wait = 3" } else { "group_replication_consistency = 'BEFORE'" };
+    let waits = if topology == Topology::Galera { "wsrep_sync_wait = 3" } else { "group_replication_consistency = 'BEFORE'" };
     assert!(texts.iter().any(|text| text.contains(waits)), "{texts:#?}");
     let fences = texts.iter().filter(|text| text.contains("SET seq = IF") && text.contains(", 3, seq")).count();
     assert_eq!(fences, 0, "{texts:#?}");

@@ -314,3 +314,8 @@ pub fn can_form(topology: Topology) -> bool {
         _ => false,
     }
 }
+
+/// A cluster that is written to on every node, if the server under test can form one.
+pub fn several_writers() -> Option<Topology> {
+    [Topology::Galera, Topology::GroupMultiPrimary].into_iter().find(|topology| can_form(*topology))
+}
