@@ -81,7 +81,8 @@ impl Lost {
             let host = |id: u32| rows.iter().find(|(found, _)| *found == u64::from(id)).map(|(_, host)| host.as_str());
             let Some(found) = host(*connection) else { return Ok(()) };
             let is_port = found.rsplit_once(':').is_some_and(|(_, found)| found.parse() == Ok(*port));
-            if is_port || host(own).is_some() && link.uptime()? > self.opened.elapsed().as_secs() {
+            // The server counts whole seconds by the clock: its uptime may be said a second too long.
+            if is_port || host(own).is_some() && link.uptime()? > self.opened.elapsed().as_secs() + 1 {
                 link.packet(&[&format!("KILL {connection}")]).map_err(|failed| failed.error)?;
                 event!(debug, "db_core.kill", { db_core.connection_id = connection }, "ended the session whose reply was lost");
             }
